@@ -13,7 +13,8 @@ SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/b
                 tests/dhcp tests/registries tests/cli tests/doctor tests/lab tests/explain \
                 tests/drawing tests/differential
 # What waits for real time, starts processes or tries every fault; the rest is the fake suite.
-MORE := tests/firewall tests/agent tests/cli tests/cluster/test_every_pair.py tests/docker tests/drawing tests/explain tests/lab \
+MORE := tests/firewall tests/agent tests/cli tests/docker tests/drawing tests/explain tests/lab \
+        tests/cluster/test_every_pair.py \
         tests/conformance/test_registries.py tests/registries tests/node/test_properties.py \
         tests/node/test_concurrency.py tests/node/test_faults.py tests/node/test_interrupts.py \
         tests/node/test_refused.py tests/test_config.py tests/test_docs.py tests/test_examples.py \

@@ -192,8 +192,7 @@ class Place:
         return Way(self._ends["guest"], self._ends[to], router)
 
     def show_bridged(self, shown: bool) -> bool:
-        """Show bridged frames to IP's hooks on the compute host.  False without br_netfilter."""
-
+        """Set whether IP's hooks see bridged frames on the compute host; see ``_set``."""
         return _set(self._compute, BRIDGED, shown)
 
     def __enter__(self) -> Place:
@@ -204,7 +203,7 @@ class Place:
 
 
 def _set(space: Namespace, parameter: str, on: bool) -> bool:
-    """Switch a parameter of the kernel.  False if there is none, as without br_netfilter."""
+    """Set a kernel parameter; return False if the kernel lacks it, as without br_netfilter."""
 
     def work() -> bool:
         path = Path("/proc/sys", parameter)

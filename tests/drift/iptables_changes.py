@@ -52,7 +52,7 @@ def repaired() -> Iterator[Foreign]:
         ("lent table gone, compute node", "cn", f"nft delete table bridge {_LENT_CN}"),
         ("frames tracked", "cn", f"nft flush map bridge {_LENT_CN} untracking"),
         ("DHCP of others", "cn", f"nft flush set bridge {_LENT_CN} leases"),
-        ("tunnels open", "cn", f"nft flush chain inet {_LENT_CN} tunnels"),
+        ("tunnels open", "cn", f"nft flush chain inet {_LENT_CN} input"),
     ):
         yield Foreign(what, host, script)
     yield Foreign(

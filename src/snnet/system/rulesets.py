@@ -33,7 +33,7 @@ def names(netns: int) -> set[str]:
 def legacy_tables(netns: int) -> list[str]:
     """Return the tables that somebody has used of legacy iptables; reading creates none.
 
-    Raise ``PermissionError`` for anybody but root, whatever capabilities he has.
+    Raise ``PermissionError`` for every user but root: capabilities do not help.
     """
     return list(in_netns(netns, lambda: [*_legacy_tables()]))
 

@@ -19,15 +19,16 @@ from ..codec import (
 )
 from ..encoder import BE16, IP4, IP6, U8, U32
 
+_ID, _REMOTE, _TTL, _PORT, _REMOTE6 = 1, 2, 3, 5, 7  # IFLA_GENEVE_
+
 _FIELDS = info(
     "geneve",
-    IFLA_GENEVE_ID=(1, U32),
-    IFLA_GENEVE_REMOTE=(2, IP4),
-    IFLA_GENEVE_REMOTE6=(7, IP6),
-    IFLA_GENEVE_PORT=(5, BE16),
-    IFLA_GENEVE_TTL=(3, U8),
+    IFLA_GENEVE_ID=(_ID, U32),
+    IFLA_GENEVE_REMOTE=(_REMOTE, IP4),
+    IFLA_GENEVE_REMOTE6=(_REMOTE6, IP6),
+    IFLA_GENEVE_PORT=(_PORT, BE16),
+    IFLA_GENEVE_TTL=(_TTL, U8),
 )
-_ID, _REMOTE, _TTL, _PORT, _REMOTE6 = 1, 2, 3, 5, 7  # IFLA_GENEVE_
 
 
 def _encode(link: Geneve, index_of: IndexOf) -> Values:

@@ -28,23 +28,23 @@ _IGNORE_ENCAP_LIMIT = 0x1  # IP6_TNL_F_IGN_ENCAP_LIMIT, linux/ip6_tunnel.h
 _IKEY, _LOCAL, _REMOTE, _TTL = 4, 6, 7, 8  # IFLA_GRE_
 
 _OVER_IPV4: dict[str, Attribute] = {
-    "IFLA_GRE_LOCAL": (6, IP4),
-    "IFLA_GRE_IKEY": (4, BE32),
+    "IFLA_GRE_LOCAL": (_LOCAL, IP4),
+    "IFLA_GRE_IKEY": (_IKEY, BE32),
     "IFLA_GRE_OKEY": (5, BE32),
-    "IFLA_GRE_TTL": (8, U8),
+    "IFLA_GRE_TTL": (_TTL, U8),
     "IFLA_GRE_IFLAGS": (2, BE16, _KEY_FLAG),
     "IFLA_GRE_OFLAGS": (3, BE16, _KEY_FLAG),
     "IFLA_GRE_PMTUDISC": (10, U8, 1),
 }
 _GRE = info("gre", **_OVER_IPV4)
-_GRETAP = info("gretap", IFLA_GRE_REMOTE=(7, IP4), **_OVER_IPV4)
+_GRETAP = info("gretap", IFLA_GRE_REMOTE=(_REMOTE, IP4), **_OVER_IPV4)
 _IP6GRETAP = info(
     "ip6gretap",
-    IFLA_IP6GRE_LOCAL=(6, IP6),
-    IFLA_IP6GRE_REMOTE=(7, IP6),
-    IFLA_IP6GRE_IKEY=(4, BE32),
+    IFLA_IP6GRE_LOCAL=(_LOCAL, IP6),
+    IFLA_IP6GRE_REMOTE=(_REMOTE, IP6),
+    IFLA_IP6GRE_IKEY=(_IKEY, BE32),
     IFLA_IP6GRE_OKEY=(5, BE32),
-    IFLA_IP6GRE_TTL=(8, U8),
+    IFLA_IP6GRE_TTL=(_TTL, U8),
     # Big-endian on the wire like the others, but pyroute2 does not convert this one.
     IFLA_IP6GRE_IFLAGS=(2, U16, socket.htons(_KEY_FLAG)),
     IFLA_IP6GRE_OFLAGS=(3, U16, socket.htons(_KEY_FLAG)),

@@ -19,9 +19,10 @@ from ..codec import (
 )
 from ..encoder import U32, Field
 
-_FIELDS = info("macvtap", IFLA_MACVTAP_MODE=(1, U32))
-_LOWER = Field("IFLA_LINK", U32)
 _MODE = 1  # IFLA_MACVLAN_MODE
+
+_FIELDS = info("macvtap", IFLA_MACVTAP_MODE=(_MODE, U32))
+_LOWER = Field("IFLA_LINK", U32)
 
 _MODES = {mode: 1 << bit for bit, mode in enumerate(MACVTAP_MODES)}  # MACVLAN_MODE_
 _FOUND_MODES = {bits: mode for mode, bits in _MODES.items()} | {16: "source"}

@@ -19,18 +19,19 @@ from ..codec import (
 )
 from ..encoder import BE16, IP4, IP6, U8, U32
 
+_ID, _GROUP, _LOCAL, _TTL, _PORT, _GROUP6, _LOCAL6 = 1, 2, 4, 5, 15, 16, 17  # IFLA_VXLAN_
+
 _FIELDS = info(
     "vxlan",
-    IFLA_VXLAN_ID=(1, U32),
-    IFLA_VXLAN_LOCAL=(4, IP4),
-    IFLA_VXLAN_LOCAL6=(17, IP6),
-    IFLA_VXLAN_GROUP=(2, IP4),
-    IFLA_VXLAN_GROUP6=(16, IP6),
-    IFLA_VXLAN_PORT=(15, BE16),
-    IFLA_VXLAN_TTL=(5, U8),
+    IFLA_VXLAN_ID=(_ID, U32),
+    IFLA_VXLAN_LOCAL=(_LOCAL, IP4),
+    IFLA_VXLAN_LOCAL6=(_LOCAL6, IP6),
+    IFLA_VXLAN_GROUP=(_GROUP, IP4),
+    IFLA_VXLAN_GROUP6=(_GROUP6, IP6),
+    IFLA_VXLAN_PORT=(_PORT, BE16),
+    IFLA_VXLAN_TTL=(_TTL, U8),
     IFLA_VXLAN_LEARNING=(7, U8, 0),
 )
-_ID, _GROUP, _LOCAL, _TTL, _PORT, _GROUP6, _LOCAL6 = 1, 2, 4, 5, 15, 16, 17  # IFLA_VXLAN_
 
 
 def _encode(link: Vxlan, index_of: IndexOf) -> Values:
