@@ -7,14 +7,12 @@ message that adds one element to a set.  All figures are processor time, that of
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import socket
-import struct
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -24,26 +22,29 @@ from snnet.contract import DhcpScope
 from snnet.contract.addresses import gateway_of
 from snnet.dhcp import settings
 from snnet.dhcp.account import serving_account
-from snnet.system.nfnetlink import NETFILTER, attribute
+from snnet.firewall.nftables.reader import (
+    ELEMENT,
+    KEY,
+    LIST_ELEMENTS,
+    LIST_SET,
+    LIST_TABLE,
+    VALUE,
+)
+from snnet.system import nf_tables
+from snnet.system.host import RealHost
+from snnet.system.nfnetlink import NETFILTER, Nfnetlink, attribute
 from snnet.system.process import run as run_process
 
 from .fake import config
-from .timing import Result, each, median, seconds
+from .floor import kernel_socket, send
+from .timing import Result, each, median, seconds, with_programs
 
 ROUNDS, BURST = 9, 20
 SUBNETS = (IPv4Network("10.1.0.0/24"), IPv4Network("10.1.0.0/20"))
 GUEST = "10.9.0.9"
 
-# linux/netfilter/nfnetlink.h and nf_tables.h
-_BEGIN, _END, _NEW, _DELETE, _INET = 16, 17, 10 << 8 | 12, 10 << 8 | 14, 1
-_HEADER = struct.Struct("=IHHIIBBH")
-_ERROR = struct.Struct("=i")
-
-
-def clock() -> float:
-    """Seconds of the processor, of this process and of the programs that it waited for."""
-    spent = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in spent)
+_NEW, _DELETE = nf_tables.NEW_ELEMENTS, nf_tables.DELETE_ELEMENTS
+_CREATE = 0x400  # NLM_F_CREATE
 
 
 def run() -> Iterator[Result]:
@@ -75,7 +76,7 @@ def _subnets(cnci: snnet.Cnci) -> Iterator[Result]:
         for subnet in SUBNETS:
             alone.setdefault(subnet.prefixlen, []).append(_start(subnet))
             add = partial(cnci.add_remote_subnet, subnet, 1, "192.0.2.12")
-            took = seconds(add, clock)
+            took = seconds(add, with_programs)
             added.setdefault(subnet.prefixlen, []).append(took)
             cnci.remove_subnet(subnet)
     for length in alone:
@@ -102,7 +103,7 @@ def _start(subnet: IPv4Network) -> float:
     folder.chmod(0o777)
     try:
         argv = settings.command_line(scope, folder, account)
-        took = seconds(lambda: run_process(argv), clock)
+        took = seconds(lambda: run_process(argv), with_programs)
         os.kill(int((folder / settings.PID).read_text()), signal.SIGTERM)
     finally:
         run_process(["ip", "link", "delete", link])
@@ -139,10 +140,10 @@ def _rules(cnci: snnet.Cnci, element: _Element) -> Iterator[Result]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"tracked", ("127.0.0.1", 9))  # or nothing has to be searched for
         for _ in range(ROUNDS):
-            raw.append(each(element.add, ports, clock))
+            raw.append(each(element.add, ports, with_programs))
             each(element.delete, ports)
             for name, (call, items, _) in calls.items():
-                took.setdefault(name, []).append(each(call, items, clock))  # type: ignore[arg-type]
+                took.setdefault(name, []).append(each(call, items, with_programs))  # type: ignore[arg-type]
     floor = median(raw)
     yield Result("concentrator: an element by a prepared message", floor * 1e6, "CPU us")
     for name, (_, _, mark) in calls.items():
@@ -156,41 +157,29 @@ class _Element:
 
     def __enter__(self) -> _Element:
         run_process(["nft", "add table inet floor { set s { type inet_service; }; }"])
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETFILTER)
-        self._socket.connect((0, 0))
-        self._prepared: dict[tuple[int, int], bytes] = {}
-        for port in range(1000, 1000 + BURST):
-            for kind in (_NEW, _DELETE):
-                self._prepared[kind, port] = _transaction(kind, port)
+        self._kernel = kernel_socket(NETFILTER)
+        with closing(RealHost(owner="cnci:bench")) as host:
+            builder = Nfnetlink(host.netns.fd, nf_tables.SUBSYSTEM)
+            self._prepared: dict[tuple[int, object], bytes] = {
+                (kind, port): bytes(builder.batch([(kind, flags, family, _element(port))])[0])
+                for port in range(1000, 1000 + BURST)
+                for kind, flags in ((_NEW, _CREATE), (_DELETE, 0))
+                for family in [nf_tables.FAMILIES["inet"]]
+            }
         return self
 
     def add(self, port: object) -> None:
-        self._send(_NEW, port)
+        send(self._kernel, self._prepared[_NEW, port])
 
     def delete(self, port: object) -> None:
-        self._send(_DELETE, port)
-
-    def _send(self, kind: int, port: object) -> None:
-        assert isinstance(port, int)
-        self._socket.send(self._prepared[kind, port])
-        number = _ERROR.unpack_from(self._socket.recv(4096), 16)[0]
-        if number:
-            raise OSError(-number, "floor")
+        send(self._kernel, self._prepared[_DELETE, port])
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self._kernel.close()
         run_process(["nft", "delete table inet floor"])
 
 
-def _transaction(kind: int, port: int) -> bytes:
-    key = attribute(1, attribute(1, port.to_bytes(2, "big")), nested=True)
-    elements = attribute(3, attribute(1, key, nested=True), nested=True)
-    body = attribute(1, b"floor\0") + attribute(2, b"s\0") + elements
-    flags = 0x405 if kind == _NEW else 5  # NLM_F_CREATE, NLM_F_ACK, NLM_F_REQUEST
-    return b"".join(
-        (
-            _HEADER.pack(_HEADER.size, _BEGIN, 1, 0, 0, 0, 0, socket.htons(10)),
-            _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0, _INET, 0, 0) + body,
-            _HEADER.pack(_HEADER.size, _END, 1, 2, 0, 0, 0, socket.htons(10)),
-        )
-    )
+def _element(port: int) -> bytes:
+    key = attribute(KEY, attribute(VALUE, port.to_bytes(2, "big")), nested=True)
+    of = attribute(LIST_TABLE, b"floor\0") + attribute(LIST_SET, b"s\0")
+    return of + attribute(LIST_ELEMENTS, attribute(ELEMENT, key, nested=True), nested=True)

@@ -34,6 +34,7 @@ IFREQ = struct.Struct("=16sH22x")
 
 # linux/netlink.h
 NLMSG_HDRLEN, ERROR = 16, struct.Struct("=i")
+_ANSWER = bytearray(4096)
 
 
 def settle() -> None:
@@ -60,8 +61,7 @@ class Floor:
     """Creates taps with the smallest number of system calls, over one plain socket."""
 
     def __init__(self) -> None:
-        self._links = _kernel(socket.NETLINK_ROUTE)
-        self._answer = bytearray(4096)
+        self._links = kernel_socket(socket.NETLINK_ROUTE)
 
     def prepare(self, backend: NetlinkBackend, tap: Tap) -> tuple[bytes, bytes]:
         """Return what ``make`` needs of a tap: its name, and the message that sets the rest."""
@@ -71,7 +71,7 @@ class Floor:
         """Create one persistent tap with all its attributes."""
         name, message = prepared
         fd = self.open(name)
-        self.send(self._links, message)
+        send(self._links, message)
         self.finish(fd)
 
     def open(self, name: bytes) -> int:
@@ -82,13 +82,6 @@ class Floor:
     def finish(self, fd: int) -> None:
         fcntl.ioctl(fd, TUNSETPERSIST, 1)
         os.close(fd)
-
-    def send(self, kernel: socket.socket, message: bytes) -> None:
-        """Send a request; raise if the kernel refuses it."""
-        kernel.send(message)
-        kernel.recv_into(self._answer)
-        if number := -ERROR.unpack_from(self._answer, NLMSG_HDRLEN)[0]:
-            raise OSError(number, "floor")
 
     def close(self) -> None:
         self._links.close()
@@ -113,7 +106,7 @@ class RuledFloor(Floor):
 
     def __init__(self, host: RealHost) -> None:
         super().__init__()
-        self._rules = _kernel(NETFILTER)
+        self._rules = kernel_socket(NETFILTER)
         self._packets = packet_socket()
         self._netfilter = Nfnetlink(host.netns.fd, nf_tables.SUBSYSTEM)
 
@@ -132,9 +125,9 @@ class RuledFloor(Floor):
         quiet = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         os.write(quiet, b"1")
         os.close(quiet)
-        self.send(self._links, prepared.link)
+        send(self._links, prepared.link)
         self.finish(fd)
-        self.send(self._rules, prepared.rules)
+        send(self._rules, prepared.rules)
         for frame, bridge in prepared.frames:
             self._packets.sendto(frame, (bridge, 0))
 
@@ -159,7 +152,16 @@ def _frames(tap: Tap, rules: Sequence[Noun]) -> list[tuple[bytes, str]]:
     return [(arp(mac, address), tap.master or "") for address in guard.addresses]
 
 
-def _kernel(protocol: int) -> socket.socket:
+def kernel_socket(protocol: int) -> socket.socket:
+    """Return a socket for requests of a family of netlink(7)."""
     kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
     kernel.connect((0, 0))
     return kernel
+
+
+def send(kernel: socket.socket, message: bytes) -> None:
+    """Send a request; raise OSError if the kernel refuses it."""
+    kernel.send(message)
+    kernel.recv_into(_ANSWER)
+    if number := -ERROR.unpack_from(_ANSWER, NLMSG_HDRLEN)[0]:
+        raise OSError(number, "floor")

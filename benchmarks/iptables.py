@@ -6,8 +6,6 @@ that of programs included.
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -19,7 +17,7 @@ from snnet.system.process import Completed
 from snnet.system.process import run as run_process
 
 from .fake import config, vnics
-from .timing import Result, median, seconds
+from .timing import Result, median, seconds, with_programs
 
 ROUNDS = 15
 GUEST = "10.1.0.9"
@@ -104,12 +102,6 @@ def measured(calls: Calls, meter: Meter) -> Iterator[Result]:
         yield Result(f"iptables: programs for {name}", counts[name], "")
         share = median(times[name]) / unit
         yield Result(f"iptables: {name} / iptables-restore", share, "times", TARGETS.get(name))
-
-
-def with_programs() -> float:
-    """Seconds of processor time, of this process and of the programs it has run."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + spent.ru_utime + spent.ru_stime
 
 
 class Meter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ class Result:
 Clock = Callable[[], float]
 
 
+def with_programs() -> float:
+    """Seconds of processor time, of this process and of the programs that it waited for."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + spent.ru_utime + spent.ru_stime
+
+
 def seconds(work: Callable[[], object], clock: Clock = time.perf_counter) -> float:
     """Return the seconds that the work takes, without garbage collection.
 
@@ -62,4 +69,4 @@ def each(
     return seconds(burst, clock) / len(items)
 
 
-__all__ = ["Result", "each", "median", "seconds"]
+__all__ = ["Result", "each", "median", "seconds", "with_programs"]
