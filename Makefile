@@ -44,7 +44,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make demo         build a small data centre and ping through it (as root: a real one)'
 	@echo 'make test         all tests that can run here: fake, more, kernel, VM, examples'
-	@echo 'make test-fake    the fake-backend suite: no root, half a minute at most'
+	@echo 'make test-fake    the fake-backend suite: no root, about half a minute'
 	@echo 'make test-more    longer tests without root: every fault, registries, firewalls in memory'
 	@echo 'make test-kernel  the real kernel, in fresh namespaces (root)'
 	@echo 'make test-vm      real GRE, Geneve and macvtap, and the demo over them, in a VM (root)'
