@@ -6,7 +6,7 @@ import contextlib
 import logging
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -44,7 +44,8 @@ class Drift:
     look that follows these finds nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.repaired = 0
         """How many differences were repaired."""
         self._nodes: dict[Node[Any], list[Alarm]] = {}
@@ -148,7 +149,7 @@ class Drift:
     def due_in(self) -> float:
         """Seconds until the next look is due."""
         retries = (at for at, _ in self._retries.values())
-        return max(0.0, min(self._due, self._glance, self._complete, *retries) - time.monotonic())
+        return max(0.0, min(self._due, self._glance, self._complete, *retries) - self._clock())
 
     def notice(self) -> None:
         """Take in what alarms reported since the last call: a look is then due soon."""
@@ -162,7 +163,7 @@ class Drift:
 
     def _soon(self, node: Node[Any]) -> None:
         self._told.add(node)
-        self._due = min(self._due, max(time.monotonic() + SETTLE, self._earliest))
+        self._due = min(self._due, max(self._clock() + SETTLE, self._earliest))
 
     def look(self) -> None:
         """Compare nodes with the host, and repair what differs.
@@ -172,7 +173,7 @@ class Drift:
         ``LOOK_EVERY`` seconds.  What cannot be repaired is logged once, and tried again after
         waits that grow; what cannot be looked at is tried again a little later.
         """
-        began = time.monotonic()
+        began = self._clock()
         complete, due, glances = (at <= began for at in (self._complete, self._due, self._glance))
         told = {*self._nodes} if complete else self._told.copy() if due else set()
         told |= {node for node, (at, _) in self._retries.items() if at <= began}
@@ -195,7 +196,7 @@ class Drift:
                 self._retries.pop(node, None)
         if looked:
             self._register()
-        ended = time.monotonic()
+        ended = self._clock()
         if complete:
             self._complete = ended + LOOK_EVERY
         if complete or glances:
@@ -218,7 +219,7 @@ class Drift:
         found = node.verify()
         known = self._unrepaired.get(node, [])
         at, wait = self._retries.get(node, (float("inf"), 0.0))
-        now = time.monotonic()
+        now = self._clock()
         if found and (found != known or at <= now):
             wait = TRY_AGAIN if found != known else min(2 * wait, LOOK_EVERY)
             self._retries[node] = now + wait, wait
