@@ -15,6 +15,7 @@ from snnet.contract.addresses import gateway_of
 from snnet.contract.links import ALIAS_MAX
 from snnet.core import identity as ids
 from snnet.core.addressing import (
+    EXTRA_MAX,
     check_extra,
     check_guest,
     check_ipv4,
@@ -202,3 +203,16 @@ def test_aliases_hold_every_address_and_network(
 def test_what_no_guest_has_is_no_extra_address(given: str) -> None:
     with pytest.raises(InvalidRequest, match="which no guest can have"):
         check_extra([ip_address(given)], (ip_network("10.1.0.0/24"),))
+
+
+def test_extra_addresses_are_counted_after_neighbours_became_one() -> None:
+    subnet = (ip_network("10.1.0.0/24"),)
+    first = int(ip_address("172.16.0.0"))
+    beside = [ip_address(first + number) for number in range(2 * EXTRA_MAX)]
+    alone, networks = check_extra(beside, subnet)
+    assert len(alone) + len(networks) < 10
+    apart = [ip_address(first + 2 * number) for number in range(EXTRA_MAX + 1)]
+    assert len(check_extra(apart[1:], subnet)[0]) == EXTRA_MAX
+    with pytest.raises(InvalidRequest, match="10001 addresses and networks are too many") as caught:
+        check_extra(apart, subnet)
+    assert caught.value.field == "extra_addresses"

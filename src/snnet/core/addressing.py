@@ -17,6 +17,9 @@ Networks = tuple[IPNetwork, ...]
 Addresses = tuple[IPAddress, ...]
 """The addresses of one guest: one, or one of each family with IPv4 first."""
 
+EXTRA_MAX = 10_000
+"""Addresses and networks that a guest may use beside its own: each is an element in the kernel."""
+
 
 def mac_for(ip: Address | tuple[Address, ...]) -> str:
     """Return the default MAC of a guest with this address, or with one of each family.
@@ -151,7 +154,8 @@ def check_extra(
     """Check what a guest may use beside its own addresses; return addresses and networks.
 
     They need not be in the subnet: containers within a guest may have networks of their own.
-    Nobody may pose as the gateway.
+    Nobody may pose as the gateway.  Those next to each other become one network; raise
+    InvalidRequest for more than ``EXTRA_MAX`` after that.
     """
     blocks: list[IPNetwork] = []
     for number, block in enumerate(given):
@@ -162,6 +166,12 @@ def check_extra(
         *collapse_addresses(one for one in blocks if isinstance(one, IPv4Network)),
         *collapse_addresses(one for one in blocks if isinstance(one, IPv6Network)),
     ]
+    if len(merged) > EXTRA_MAX:
+        raise InvalidRequest(
+            f"{len(merged)} addresses and networks are too many, the most is {EXTRA_MAX}: name "
+            "networks that contain them, or set anti_spoofing=False",
+            field=field,
+        )
     alone = tuple(one[0] for one in merged if one.prefixlen == one.max_prefixlen)
     return alone, tuple(one for one in merged if one.prefixlen < one.max_prefixlen)
 
