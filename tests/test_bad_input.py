@@ -147,7 +147,7 @@ BAD_VNICS: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("field", "changes"), BAD_VNICS, ids=[str(what) for _, what in BAD_VNICS])
+@pytest.mark.parametrize(("field", "changes"), BAD_VNICS, ids=[field for field, _ in BAD_VNICS])
 def test_a_vnic_that_cannot_be_is_refused(
     kernel: snnet.FakeKernel, make_cn: MakeNode, field: str, changes: dict[str, Any]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ def refusing_unknown(cls: C) -> C:
     Use it as a decorator.  The error's ``field`` is the keyword.
     """
     init: Any = cls.__init__  # type: ignore[misc]
-    code = init.__code__
+    code = inspect.unwrap(init).__code__
     known = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
     names = frozenset(known)
 
