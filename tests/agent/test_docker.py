@@ -93,6 +93,18 @@ def test_another_plugin_at_the_socket(
         assert Client(Path(settings.listen)).ask("NetworkDriver.GetCapabilities")
 
 
+def test_a_socket_that_somebody_removed(host: FakeHost, settings: AgentSettings) -> None:
+    with DockerService(settings, host.agent) as service:
+        service.step()
+        Path(settings.listen).unlink()
+        service.step()
+        assert Client(Path(settings.listen)).ask("NetworkDriver.GetCapabilities")
+        shutil.rmtree(Path(settings.listen).parent)
+        service.step()
+        assert Client(Path(settings.listen)).ask("NetworkDriver.GetCapabilities")
+        assert host.agent.status()["problem"] is None
+
+
 def test_a_name_that_docker_cannot_use(host: FakeHost, folder: Path) -> None:
     settings = AgentSettings(docker=True, listen=f"{folder}/NO.sock")
     with pytest.raises(InvalidRequest, match=r"listen: .*'NO' is not a valid name"):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,10 @@ def test_as_a_service(folder: Path) -> None:
             text=True,
         )
         assert systemd.recv(100) == b"READY=1"
+        (folder / "snnet.sock").unlink()
+        while not (folder / "snnet.sock").exists():  # it is made again
+            assert service.poll() is None
+            time.sleep(0.05)
         docker = Client(folder / "snnet.sock")
         docker.address(docker.make_pool(**IPAM_OPTIONS), **GATEWAY)
         docker.create_network(NETWORK, OPTIONS)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 import snnet
 from snnet.contract import Conflict, DriverNotFound, InvalidRequest, Put, SnnetError
 from snnet.docker import DockerPlugin, Tls
+from snnet.docker.gate import Gate
 from snnet.registries.memory import MemoryRegistry
 from snnet.registries.sqlite import SqliteRegistry
 
@@ -44,6 +46,99 @@ def test_everything_may_be_repeated(make: Make, folder: Path) -> None:
     plugin.close()
     assert sorted(os.listdir(folder)) == ["data"]
     assert os.listdir(folder / "data") == ["registry.db"]
+
+
+def test_a_socket_that_somebody_removed_is_made_again(make: Make, folder: Path) -> None:
+    plugin = make()
+    plugin.init()
+    plugin.start()
+    first = (folder / "snnet.sock").stat().st_ino
+    plugin.start()
+    assert (folder / "snnet.sock").stat().st_ino == first, "it serves: nothing to do"
+    (folder / "snnet.sock").unlink()
+    assert not answers(folder)
+    plugin.start()
+    assert answers(folder)
+    plugin.close()
+    assert not (folder / "snnet.sock").exists()
+
+
+def test_a_request_under_way_ends_though_its_socket_is_gone(
+    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, go = threading.Event(), threading.Event()
+    plugin = make()
+    plugin.init()
+    plugin.start()
+    create = plugin._node.plan_create_vnic
+
+    def slowly(*arguments: Any, **more: Any) -> Any:
+        there.set()
+        assert go.wait(30)
+        return create(*arguments, **more)
+
+    docker = Client(folder / "snnet.sock")
+    docker.address(docker.make_pool(**IPAM_OPTIONS), **GATEWAY)
+    monkeypatch.setattr(plugin._node, "plan_create_vnic", slowly)
+    with ThreadPoolExecutor(1) as beside:
+        made = beside.submit(docker.create_network, NETWORK, OPTIONS)
+        assert there.wait(30)
+        (folder / "snnet.sock").unlink()
+        plugin.start()
+        assert answers(folder), "the next one does not wait for it"
+        go.set()
+        made.result(30)
+
+
+def test_a_server_whose_thread_has_ended_is_started_again(make: Make, folder: Path) -> None:
+    plugin = make()
+    plugin.init()
+    plugin.start()
+    server = plugin._server
+    assert server is not None
+    assert server._server is not None
+    assert server._thread is not None
+    server._server.should_exit = True
+    server._thread.join(30)
+    assert not answers(folder)
+    plugin.start()
+    assert answers(folder)
+
+
+def test_a_server_that_accepts_nothing_any_more_is_started_again(
+    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: Gate) -> None:
+        raise RuntimeError
+
+    room = Gate.room
+    monkeypatch.setattr(Gate, "room", broken)
+    plugin = make()
+    plugin.init()
+    with contextlib.suppress(SnnetError):  # it may end before it is seen to have started
+        plugin.start()
+    monkeypatch.setattr(Gate, "room", room)
+    if plugin._server is not None and (thread := plugin._server._thread) is not None:
+        thread.join(30)
+        assert not thread.is_alive()
+    plugin.start()
+    assert answers(folder)
+
+
+def test_another_plugin_that_took_the_socket_keeps_it(make: Make, folder: Path) -> None:
+    plugin = make()
+    plugin.init()
+    plugin.start()
+    (folder / "snnet.sock").unlink()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(str(folder / "snnet.sock"))
+        other.listen()
+        for _ in range(2):
+            with pytest.raises(Conflict, match="another plugin answers"):
+                plugin.start()
+    (folder / "snnet.sock").unlink()
+    plugin.start()
+    assert answers(folder)
 
 
 def test_start_comes_after_init(make: Make) -> None:
@@ -240,6 +335,11 @@ def test_tcp_has_a_spec_file_and_asks_for_a_certificate(make: Make, folder: Path
     with pytest.raises((OSError, http.client.HTTPException)):
         plain.getresponse()
     plain.close()
+    # A file that somebody removed is written again.
+    (folder / "specs" / "snnet.json").unlink()
+    plugin.start()
+    assert json.loads((folder / "specs" / "snnet.json").read_text()) == spec
+    assert ask(context) == 200
     # Another one at the same address does not take the file away.
     second = make(
         address=f"127.0.0.1:{port}", tls=tls, spec_folder=folder / "specs", data_dir=folder / "two"

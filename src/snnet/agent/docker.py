@@ -29,15 +29,14 @@ class DockerService:
     def __init__(self, settings: AgentSettings, agent: Agent) -> None:
         self._agent = agent
         self._plugin = _plugin(Path(settings.listen), agent)
-        self._serves = False
-        self._problem = ""
+        self._problem: str | None = "not started"
 
     def step(self) -> None:
-        """Start the plugin if it does not serve yet.
+        """Start the plugin if it does not serve yet, or not any more.
 
         What fails is logged, a problem in the agent's status, and tried again.
         """
-        if self._serves or not self._agent.ready:
+        if not self._agent.ready:
             return
         try:
             self._plugin.init()
@@ -48,9 +47,10 @@ class DockerService:
             self._problem = str(error)
             self._agent.report("docker", self._problem)
         else:
-            self._serves = True
-            self._agent.report("docker", None)
-            _log.info("Docker is served at %s", self._plugin.address)
+            if self._problem is not None:
+                self._problem = None
+                self._agent.report("docker", None)
+                _log.info("Docker is served at %s", self._plugin.address)
 
     def __enter__(self) -> Self:
         return self

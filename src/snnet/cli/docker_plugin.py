@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,14 @@ from snnet.core.events import TunnelEvent
 from snnet.plugins import Event
 
 from .signals import interruptible
+
+if TYPE_CHECKING:
+    from snnet.docker import DockerPlugin
+
+LOOK = 1.0
+"""Seconds between two looks whether Docker still finds the server."""
+
+_log = logging.getLogger("snnet.docker")
 
 _TLS = ("ca", "cert", "key", "client_cert", "client_key")
 
@@ -52,8 +60,24 @@ def serve(
         server.start()
         click.echo(f"snnet: {server.name} listens at {server.address}", err=True)
         notify("READY=1")
-        stop.wait()
+        said = None
+        while not stop.wait(LOOK):
+            said = _serve_on(server, said)
         notify("STOPPING=1")
+
+
+def _serve_on(server: DockerPlugin, said: str | None) -> str | None:
+    """Start the server again if Docker does not find it any more.
+
+    Returns what prevents that, if anything does; it is logged if it was not ``said`` before.
+    """
+    try:
+        server.start()
+    except SnnetError as error:
+        if said != str(error):
+            _log.warning("cannot serve Docker: %s", error)
+        return str(error)
+    return None
 
 
 class TunnelLines:

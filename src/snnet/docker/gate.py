@@ -157,7 +157,7 @@ class GatedServer(uvicorn.Server):
         gate = self._make_gate()
         for listening in sockets or []:
             listening.setblocking(False)
-            self._spawn(self._accept(listening, gate))
+            self._spawn(self._accept(listening, gate)).add_done_callback(self._ended)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See ``uvicorn.Server``."""
@@ -166,10 +166,15 @@ class GatedServer(uvicorn.Server):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await super().shutdown(sockets=sockets)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _ended(self, accepting: asyncio.Task[None]) -> None:
+        """A server that accepts nothing ends, so that its owner notices."""
+        self.should_exit = True
 
     async def _accept(self, listening: socket.socket, gate: Gate) -> None:
         loop = asyncio.get_running_loop()

@@ -152,11 +152,15 @@ class DockerPlugin:
         return own, _OWN
 
     def start(self) -> None:
-        """Serve requests in a thread.  Raises ``Conflict`` if another plugin listens there."""
+        """Serve requests in a thread.  Raises ``Conflict`` if another plugin listens there.
+
+        Repeat it from time to time: it does nothing while Docker finds the server, and starts it
+        again if its thread has ended or somebody removed its socket.
+        """
         if self._server is None:
             raise InvalidRequest(f"plugin {self.name} is not ready: call init() first")
-        self._server.start()
-        _log.info("plugin %s listens at %s", self.name, self._listener)
+        if self._server.start():
+            _log.info("plugin %s listens at %s", self.name, self._listener)
 
     def stop(self) -> None:
         """Stop serving requests.  Networks and containers stay as they are."""

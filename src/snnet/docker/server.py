@@ -65,6 +65,13 @@ class Listener(ABC):
         """Publish the address for Docker.  Called once the server answers requests."""
 
     @abstractmethod
+    def keep_announced(self) -> bool:
+        """Publish the address again if somebody removed it; False where that needs a new socket.
+
+        May raise ``OSError``.
+        """
+
+    @abstractmethod
     def withdraw(self) -> None:
         """Undo ``announce()``; may be repeated.  May raise ``OSError``."""
 
@@ -124,6 +131,13 @@ class UnixListener(Listener):
 
     def announce(self) -> None:
         """Nothing to do: Docker finds the socket by its name."""
+
+    def keep_announced(self) -> bool:
+        """See ``Listener``: a socket whose file is gone cannot be linked again."""
+        try:
+            return self.path.lstat().st_ino == self._inode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -194,6 +208,13 @@ class TcpListener(Listener):
         self._draft.rename(self._spec)
         self._announced = True
 
+    def keep_announced(self) -> bool:
+        """See ``Listener``."""
+        if not self._spec.exists():
+            self._write_draft()
+            self.announce()
+        return True
+
     def withdraw(self) -> None:
         if self._announced:
             self._spec.unlink(missing_ok=True)
@@ -218,10 +239,17 @@ class Server:
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Start to listen.  Docker finds the server once this returns."""
+    def start(self) -> bool:
+        """Listen, so that Docker finds the server once this returns.
+
+        Returns whether it was started: not if it serves already.  One whose thread has ended, or
+        whose socket somebody removed, is replaced; requests that it is answering go on.
+        """
         if self._thread is not None:
-            return
+            if self._serves(self._thread):
+                return False
+            _log.warning("Docker no longer finds the server at %s: starting it again", self)
+            self._retire()
         listening = self._listener.open()
         close_in_children(listening)
         try:
@@ -253,6 +281,24 @@ class Server:
             self.stop()
             listening.close()
             raise
+        return True
+
+    def __str__(self) -> str:
+        return str(self._listener)
+
+    def _serves(self, thread: threading.Thread) -> bool:
+        try:
+            return thread.is_alive() and self._listener.keep_announced()
+        except OSError as error:
+            raise SnnetError(f"cannot announce {self} to Docker: {error.strerror}") from error
+
+    def _retire(self) -> threading.Thread | None:
+        """Have the server end, if there is one, and return its thread."""
+        server, thread = self._server, self._thread
+        self._server = self._thread = None
+        if server is not None:
+            server.should_exit = True
+        return thread
 
     def _wait_until_started(self) -> None:
         assert self._server is not None
@@ -267,10 +313,8 @@ class Server:
 
     def stop(self) -> None:
         """Stop listening, and wait for running requests to end."""
-        server, thread = self._server, self._thread
-        self._server = self._thread = None
-        if server is not None and thread is not None and thread.is_alive():
-            server.should_exit = True
+        thread = self._retire()
+        if thread is not None and thread.is_alive():
             thread.join(2 * _TIMEOUT)
         try:
             self._listener.withdraw()
