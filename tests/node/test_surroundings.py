@@ -9,12 +9,23 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_int
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Bridge, Change, Key, Noun, Route, Sysctl
+from snnet.contract import (
+    Add,
+    Address,
+    Bridge,
+    Change,
+    Driver,
+    Key,
+    Noun,
+    Remove,
+    Route,
+    Sysctl,
+)  # fmt: skip
 from snnet.contract.network import FORWARDING, link_sysctl
 from tests.conftest import ip as ip_
 from tests.node import test_local
 from tests.node.test_cnci import neighbors
-from tests.node.world import FakeWorld, World, vm
+from tests.node.world import FakeWorld, RealWorld, World, vm
 
 NET = "10.1.0.0/24"
 
@@ -120,6 +131,51 @@ def test_two_concentrators_of_one_host_do_not_overlap(walled: World) -> None:
         )
     first.shutdown()
     second.shutdown()
+
+
+def test_a_rule_of_a_node_that_lost_its_links_is_in_the_way(world: World) -> None:
+    """It still acts: the other concentrator finds it again, or removes it."""
+    first, second = world.cnci("cnci-a"), world.cnci("cnci-b", tenant_id="t2")
+    first.add_remote_subnet(NET, 7, "192.0.2.21")
+    second.add_remote_subnet("10.200.0.0/24", 8, "192.0.2.21")
+    first.add_port_forward(protocol="tcp", device="eth0", port=80, to="10.1.0.9")
+    subnet = first.topology().subnets[0]
+    for link in (*subnet.tunnels.values(), subnet.bridge):
+        assert world.kernel.apply([Remove(link)]).error is None
+    refused(
+        world,
+        second,
+        lambda: second.add_port_forward(protocol="tcp", device="eth0", port=80, to="10.200.0.9"),
+        "cnci:cnci-a has port tcp/80",
+    )
+    first.repair()
+    second.shutdown()
+    first.shutdown()
+
+
+@pytest.mark.kernel
+def test_a_rule_lists_no_more_of_the_host_than_it_needs(
+    real: RealWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cost does not grow with the number of links."""
+    cnci = real.cnci()
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    backend, listed = type(cnci.drivers.backend), list[str]()
+    original = backend.snapshot
+
+    def spied(self: Driver, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        listed.extend(sorted(kind.__name__ for kind in types or ()))
+        return original(self, types)
+
+    monkeypatch.setattr(backend, "snapshot", spied)
+    cnci.add_port_forward(protocol="tcp", device="eth0", port=80, to="10.1.0.9")
+    cnci.remove_port_forward(protocol="tcp", device="eth0", port=80)
+    cnci.add_public_ip("203.0.113.5", to="10.1.0.9", device="eth0")
+    cnci.remove_public_ip("203.0.113.5")
+    cnci.add_remote_subnet("10.2.0.0/24", 8, "192.0.2.21")
+    assert {*listed} == {"Address", "Route"}
+    monkeypatch.undo()
+    cnci.shutdown()
 
 
 @pytest.mark.parametrize(

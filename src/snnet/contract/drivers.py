@@ -17,7 +17,8 @@ from typing import ClassVar
 from .applying import NO_SESSION, Applying
 from .errors import Unsupported
 from .host import Host
-from .noun import IPAddress, Key, Noun
+from .network import Address
+from .noun import IPAddress, Key, Noun, Owned
 from .operations import Check, Operation, Outcome
 from .packets import Announcement, Dropped, HostPacket
 from .translating import translate
@@ -216,6 +217,21 @@ class Driver(ABC):
     def find_all(self, nouns: Collection[Noun]) -> dict[Key, Noun]:
         """Return the nouns that exist, as found by ``find``."""
         return {noun.key: found for noun in nouns if (found := self.find(noun)) is not None}
+
+    def addresses(self, link: str) -> Collection[Address]:
+        """Return the addresses of one link, as in a snapshot; only backends have them.
+
+        Those of other links need not cost anything.
+        """
+        found = self.snapshot({Address}).values()
+        return [one for one in found if isinstance(one, Address) and one.link == link]
+
+    def owners(self) -> Collection[str]:
+        """Return the owners that may have nouns of this driver on the host; perhaps more.
+
+        Called for each new rule of some kinds, so it should be cheap.
+        """
+        return {noun.owner for noun in self.snapshot().values() if isinstance(noun, Owned)}
 
     def session(self, operations: Sequence[Operation]) -> AbstractContextManager[object]:
         """Return a context that is open while one ``apply`` carries out these operations.

@@ -51,6 +51,8 @@ _VERBS: dict[str, Callable[..., str]] = {
     "missing": lambda self, noun: f"find out whether {self.name} supports {noun}",
     "snapshot": lambda self, *_, **__: f"list what {self.name} has on the host",
     "find": lambda self, noun: f"look up {' '.join(noun.key)} with {self.name}",
+    "addresses": lambda self, link: f"list the addresses of {link} with {self.name}",
+    "owners": lambda self: f"find out whose rules {self.name} has on the host",
     "commands": lambda self, operation: f"print {operation} as commands of {self.name}",
     "transfer": lambda self, *_: f"move rules to or from {self.name}",
     "epoch": lambda self: f"find out whether others changed what {self.name} set",

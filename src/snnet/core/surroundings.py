@@ -30,42 +30,39 @@ class Surroundings:
     that no host of a network can have.
     """
 
-    def __init__(self, owner: Owner, read: Callable[[type[Noun]], Iterable[Noun]]) -> None:
-        """``read`` returns everything of a kind on the host; only what a check needs is read."""
+    def __init__(
+        self,
+        owner: Owner,
+        read: Callable[[type[Noun]], Iterable[Noun]],
+        find: Callable[[str], Link | None],
+    ) -> None:
+        """``read`` returns everything of a kind on the host; only what a check needs is read.
+
+        ``find`` returns the link of a name: whose it is matters only of what is in the way.
+        """
         self._owner = str(owner)
         self._read = read
-
-    @cached_property
-    def _split(self) -> tuple[dict[str, Link], set[str]]:
-        """The links of others by name, and the names of the owner's."""
-        links = {noun.name: noun for noun in self._read(Link) if isinstance(noun, Link)}
-        mine = {name for name, link in links.items() if ids.owner_of(link) == self._owner}
-        return {name: link for name, link in links.items() if name not in mine}, mine
-
-    @property
-    def _links(self) -> dict[str, Link]:
-        return self._split[0]
+        self._find = find
 
     @cached_property
     def _addresses(self) -> list[Address]:
-        mine = self._split[1]
         return [
             noun
             for noun in self._read(Address)
-            if isinstance(noun, Address) and noun.link not in mine and not noun.address.is_loopback
+            if isinstance(noun, Address) and not noun.address.is_loopback
         ]
 
     @cached_property
     def _routes(self) -> list[Route]:
-        mine = self._split[1]
-        return [
-            noun for noun in self._read(Route) if isinstance(noun, Route) and noun.link not in mine
-        ]
+        return [noun for noun in self._read(Route) if isinstance(noun, Route)]
 
-    @property
-    def owners(self) -> set[str]:
-        """The other nodes that have links on the host."""
-        return {owner for link in self._links.values() if (owner := ids.owner_of(link))}
+    def _is_foreign(self, link: str) -> bool:
+        return self._owner_of(link) != self._owner
+
+    def _owner_of(self, link: str) -> str:
+        """Whose link it says to be, in our link group; empty if it does not say."""
+        found = self._find(link)
+        return "" if found is None else ids.owner_of(found)
 
     def check_network(
         self, network: IPNetwork, what: str, *, beside: str | None = None, single: bool = True
@@ -81,14 +78,15 @@ class Surroundings:
         def hinders(link: str, other: IPNetwork) -> bool:
             if link == beside or not network.overlaps(other):
                 return False
-            return single or other.prefixlen < other.max_prefixlen
+            return (single or other.prefixlen < other.max_prefixlen) and self._is_foreign(link)
 
         for noun in self._addresses:
             if hinders(noun.link, noun.address.network):
                 raise Conflict(f"{what} overlaps {noun.address} on {self._named(noun.link)}")
         for route in self._routes:
-            if single and route.gateway is not None and route.gateway in network:
-                raise Conflict(f"{what} holds {route.gateway}, a gateway of this host ({route})")
+            gateway = route.gateway if single else None
+            if gateway is not None and gateway in network and self._is_foreign(route.link):
+                raise Conflict(f"{what} holds {gateway}, a gateway of this host ({route})")
             narrower = route.destination.prefixlen >= network.prefixlen
             if narrower and hinders(route.link, route.destination):
                 raise Conflict(
@@ -98,44 +96,59 @@ class Surroundings:
 
     def check_address(self, address: IPAddress, what: str) -> None:
         """An address that a guest is reached by: nobody else on the host may have it."""
-        for noun in self._addresses:
-            if address in noun.address.network and address != noun.address.ip:
+        around = [
+            noun
+            for noun in self._addresses
+            if address in noun.address.network and self._is_foreign(noun.link)
+        ]
+        for noun in around:
+            if address != noun.address.ip:
                 check_end(address, noun.address.network, "address")
-            if noun.address.ip == address:
+            else:
                 raise Conflict(f"{what}: {self._named(noun.link)} has {noun.address} already")
         self.check_gateway(address, what)
+        single = ip_network(address)
         for route in self._routes:
-            if route.destination == ip_network(address):
+            if route.destination == single and self._is_foreign(route.link):
                 raise Conflict(f"{what}: this host reaches it by {self._named(route.link)} already")
-        for noun in self._addresses:
-            if _owner_of(self._links.get(noun.link)) and address in noun.address.network:
+        for noun in around:
+            if self._owner_of(noun.link):
                 raise Conflict(f"{what} is in {noun.address} on {self._named(noun.link)}")
 
     def check_gateway(self, address: IPAddress, what: str) -> None:
         """An address that no route of the host may go by."""
         for route in self._routes:
-            if route.gateway == address:
+            if route.gateway == address and self._is_foreign(route.link):
                 raise Conflict(f"{what} is a gateway of this host ({route})")
 
     def network_around(self, network: IPNetwork, link: str) -> IPNetwork | None:
         """The network of the link that holds this one, if there is one."""
         for one in (noun.address.network for noun in self._addresses if noun.link == link):
-            if one.prefixlen <= network.prefixlen and network.network_address in one:
+            holds = one.prefixlen <= network.prefixlen and network.network_address in one
+            if holds and self._is_foreign(link):
                 return one
         return None
 
     def has_address(self, address: IPAddress) -> bool:
         """Whether a link that is not this node's has the address."""
-        return any(noun.address.ip == address for noun in self._addresses)
+        return any(
+            noun.address.ip == address and self._is_foreign(noun.link) for noun in self._addresses
+        )
 
     def check_port(self, forward: PortForward, uplink: str) -> None:
         """A forward must not take the packets of another tunnel of the host."""
-        for link in self._links.values():
-            if takes_port_of(forward, link, uplink):
+        if not _may_take(forward, uplink):
+            return
+        for link in self._read(Link):
+            if (
+                isinstance(link, Link)
+                and takes_port_of(forward, link, uplink)
+                and self._is_foreign(link.name)
+            ):
                 raise port_collision(forward, link, self._named(link.name))
 
     def _named(self, name: str) -> str:
-        owner = _owner_of(self._links.get(name))
+        owner = self._owner_of(name)
         return f"link {name} of {owner}" if owner else f"link {name}"
 
 
@@ -146,11 +159,15 @@ def takes_port_of(forward: PortForward, tunnel: Link | None, uplink: str) -> boo
     """
     local = getattr(tunnel, "local", None)
     return (
-        forward.protocol == "udp"
-        and forward.device == uplink
+        _may_take(forward, uplink)
         and getattr(tunnel, "port", None) == forward.port
         and (forward.address is None or local in (None, forward.address))
     )
+
+
+def _may_take(forward: PortForward, uplink: str) -> bool:
+    """Whether packets of tunnels arrive where it forwards."""
+    return forward.protocol == "udp" and forward.device == uplink
 
 
 def port_collision(forward: PortForward, tunnel: Link, named: str) -> Conflict:
@@ -174,8 +191,3 @@ def check_remote_outside(remote: IPAddress, networks: Iterable[IPNetwork]) -> No
             raise Conflict(
                 f"{remote}, the far end of a tunnel, is in {network}, which is behind it"
             )
-
-
-def _owner_of(link: Link | None) -> str:
-    """Whose link it says to be, in our link group."""
-    return "" if link is None else ids.owner_of(link)

@@ -110,6 +110,11 @@ class HostView:
         """See :meth:`snnet.contract.Driver.epoch`, of the firewall."""
         return self._drivers.firewall.epoch()
 
+    def rivals(self, rules: Iterable[Owned]) -> Iterable[Noun]:
+        """Return the same rules of other nodes, as they are on the host."""
+        owners = sorted({*self._drivers.firewall.owners()} - {str(self.site.owner)})
+        return self.find(replace(rule, owner=owner) for rule in rules for owner in owners).values()
+
     def link(self, name: str) -> Link | None:
         """Return the link of this name, ours or foreign."""
         return self.link_now(Link(name=name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain
 
 from snnet.contract import Address, Driver, Link, Noun, Nouns, Route
@@ -19,12 +19,22 @@ class Listing:
         self._backend = backend
         self._owner = owner
         self._found: dict[type[Noun], Nouns] = {}
+        self.link = cache(self._link)
+        """Returns the link of a name, looked up once."""
 
     def of(self, kind: type[Noun]) -> Collection[Noun]:
         """Everything of a kind."""
         if kind not in self._found:
             self._found[kind] = self._backend.snapshot({kind})
         return self._found[kind].values()
+
+    def addresses(self, link: str) -> Collection[Address]:
+        """The addresses of one link, without a list of all that the host has."""
+        return self._backend.addresses(link)
+
+    def _link(self, name: str) -> Link | None:
+        found = self._backend.find(Link(name=name))
+        return found if isinstance(found, Link) else None
 
     @property
     def places(self) -> Iterator[Noun]:
@@ -34,7 +44,7 @@ class Listing:
     @cached_property
     def surroundings(self) -> Surroundings:
         """What else than this node's is on the host."""
-        return Surroundings(self._owner, self.of)
+        return Surroundings(self._owner, self.of, self.link)
 
     @cached_property
     def strays(self) -> dict[tuple[str, ...], Link]:

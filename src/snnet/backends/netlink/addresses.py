@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Interface, IPv6Interface
 from struct import Struct
 from typing import Any
@@ -76,6 +77,16 @@ class Addresses:
                 return Address(link=link, **found)
         return None
 
+    def on(self, link: str) -> list[Address]:
+        """Return those of one link, as a snapshot has them."""
+        index = self._kernel.index(link)
+        found = map(_parse, self._kernel.dump(RTM_GETADDR, {_INDEX: index}))
+        return [
+            Address(link=link, **values)
+            for there, values in found
+            if there == index and not is_automatic(values["address"])
+        ]
+
     def snapshot(self) -> list[Address]:
         """Return all except those that the kernel adds to every link."""
         name_of = self._kernel.names()
@@ -108,8 +119,13 @@ def _parse(message: bytes) -> tuple[int, dict[str, Any]]:
     found = attributes(message, _ATTRIBUTES)
     # On a point-to-point link, IFA_ADDRESS is the address of the other end.
     packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
-    kind = IPv4Interface if len(packed) == 4 else IPv6Interface
     version = 4 if len(packed) == 4 else 6
     flags = tuple(word for bit, word in _FLAGS_OF[version].items() if bits & bit) if bits else ()
-    address: IPInterface = kind((packed, prefix))
+    address = _interface(packed, prefix)
     return index, {"address": address, "deprecated": bool(bits & _DEPRECATED), "flags": flags}
+
+
+@lru_cache(maxsize=4096)
+def _interface(packed: bytes, prefix: int) -> IPInterface:
+    """Return the address with its network: a host has the same ones at each look."""
+    return (IPv4Interface if len(packed) == 4 else IPv6Interface)((packed, prefix))

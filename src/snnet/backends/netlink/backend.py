@@ -69,9 +69,10 @@ class NetlinkBackend(TableBackend):
         self._kernel = Kernel(netns)
         self._sysctls = Sysctls(netns)
         self.links = Links(self._kernel, self._sysctls)
+        self._addresses = Addresses(self._kernel)
         tables = {
             Link: self.links,
-            Address: Addresses(self._kernel),
+            Address: self._addresses,
             Route: Routes(self._kernel),
             Path: Paths(self._kernel),
             PolicyRule: Policies(self._kernel),
@@ -102,6 +103,15 @@ class NetlinkBackend(TableBackend):
             except OSError as error:
                 raise translated(error, "list the objects on the host") from error
         return found | super().find_all([noun for noun in nouns if noun.key not in found])
+
+    def addresses(self, link: str) -> Collection[Address]:
+        """See :meth:`snnet.contract.Driver.addresses`; the kernel lists those of the link."""
+        try:
+            return self._addresses.on(link)
+        except OSError as error:
+            if self.is_absence(error):
+                return ()
+            raise translated(error, f"list the addresses of {link}") from error
 
     def batch(self, operation: Operation) -> str | None:
         """Return the same value for all removals of links: they go in one request."""

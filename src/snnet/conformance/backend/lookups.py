@@ -115,6 +115,16 @@ class LookUpTests(BackendTests):
             assert place.driver.snapshot(set(types)) == wanted
             assert place.driver.snapshot(iter(types)) == wanted
 
+    def test_the_addresses_of_one_link(self, place: Place) -> None:
+        """``addresses`` returns those of a snapshot that are on the link; without a link none."""
+        add(place, *_RICH)
+        listed = place.driver.snapshot([Address]).values()
+        for name in ("br", "eth0", "lo"):
+            wanted = [noun for noun in listed if isinstance(noun, Address) and noun.link == name]
+            assert list(place.driver.addresses(name)) == wanted
+        for name in ("nothing", "", "x" * 1000):
+            assert list(place.driver.addresses(name)) == []
+
     def test_an_empty_host_has_its_own_links(self, place: Place) -> None:
         """Before anything is added, the loopback and the uplink are listed."""
         assert {"lo", "eth0"} <= {key[1] for key in place.driver.snapshot([Link])}

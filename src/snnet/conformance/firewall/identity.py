@@ -293,6 +293,19 @@ class IdentityTests(FirewallTests):
         assert [other.find(noun) for noun in his] == his
         assert not other.apply([Remove(noun) for noun in reversed(his)]).errors
 
+    def test_it_names_all_owners_of_rules(self, rig: Rig) -> None:
+        """``owners`` has everybody with a rule, at once; whoever has none may be in it too."""
+        other, rule = rig.another("cnci:other"), forward(rig)
+        rig.driver.owners()
+        add(rig, rule)
+        assert rule.owner in rig.driver.owners()
+        assert rule.owner in other.owners()
+        his = replace(rule, owner="cnci:other")
+        assert other.apply([Add(his)]).error is None
+        assert {rule.owner, "cnci:other"} <= {*rig.driver.owners()}
+        assert other.apply([Remove(his)]).error is None
+        assert rule.owner in rig.driver.owners()
+
     def test_every_driver_of_a_host_sees_the_same(self, rig: Rig) -> None:
         """Rules are kept on the host: other processes and owners find them."""
         rules = [*zone(rig, "ta", "in-a"), forward(rig)]

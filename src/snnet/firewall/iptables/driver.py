@@ -92,6 +92,8 @@ class IptablesFirewall(KernelFirewall):
         self._tables = Tables(self._programs, self._bases)
         self._owners = Owners(self._programs, self._tables)
         self._lent = LentRules(host, self._epochs)
+        self._recorders: tuple[int, set[str]] = -1, set()
+        """The owners that have records, and the epoch in which they were read."""
         self._work: Work
         """The current ``apply``: at most one, because the record is locked."""
 
@@ -160,6 +162,15 @@ class IptablesFirewall(KernelFirewall):
         with self._alone():
             return self._owners.state(noun.owner, exact=self._tells).nouns.get(noun.key)
 
+    def owners(self) -> Collection[str]:
+        """See :meth:`snnet.contract.Driver.owners`: read once an epoch, where there are some."""
+        if self._programs.missing(IP):
+            return self._lent.owners()
+        with self._alone():
+            if not self._tells or self._recorders[0] != self._epoch:
+                self._recorders = self._epoch, {*self._recorded(Saved(self._programs.save))}
+            return self._recorders[1] | {*self._lent.owners()}
+
     def epoch(self) -> int | None:
         """See :meth:`snnet.contract.Driver.epoch`; None where rules are not in nf_tables."""
         if not self._programs.all_nft:
@@ -215,6 +226,7 @@ class IptablesFirewall(KernelFirewall):
         with self._alone():
             undisturbed = partial(self._still, self._epoch)
             self._work = Work(self._tables, self._owners, operations, undisturbed)
+            self._recorders[1].update(map(owner_of, operations))
             try:
                 yield
             finally:

@@ -95,6 +95,11 @@ class LentRules:
         found = self._nftables.find(_lend(noun)) if self._usable else None
         return found and _back(found)
 
+    def owners(self) -> set[str]:
+        """Return the owners that may have such rules on the host."""
+        found = self._nftables.owners() if self._usable else ()
+        return {owner.removeprefix(_MARK) for owner in found if owner.startswith(_MARK)}
+
     def perform_all(self, operations: Sequence[Operation]) -> None:
         """Carry out the operations, all or none."""
         lent = [_with(operation) for operation in operations]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 from snnet.contract import (
     Add,
-    Busy,
     Dropped,
-    Exhausted,
     Host,
     HostIsolation,
     Key,
@@ -22,7 +20,6 @@ from snnet.contract import (
     Operation,
     Owned,
     SnnetError,
-    Timeout,
     keyed,
 )
 
@@ -30,10 +27,10 @@ from ..epochs import Epochs
 from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
-from . import drops, groups, tables
+from . import drops, tables
 from .elements import elements
 from .integrity import Integrity
-from .needs import Need, needs
+from .needs import needs
 from .nouns import StoredNouns
 from .reader import FAMILIES, Reader
 from .reference import Reference
@@ -45,6 +42,7 @@ from .steps import (
     element_change,
     with_operation,
 )
+from .support import Support
 from .tables import ARP, Part, Table
 from .tunnels import shared
 from .usage import Usage
@@ -83,9 +81,10 @@ class NftablesFirewall(KernelFirewall):
         self._inspected: dict[str, int] = {}
         """The epoch in which the rules of an owner were last compared."""
         self._usage = Usage(self._stored, self._reader, self.epoch)
-        self._possible: set[Need] = set()
-        self._impossible: dict[Need, str] = {}
-        """Parts of tables that this kernel does not have, and why."""
+        self._support = Support(self._change)
+        self._owners: set[str] = set()
+        """The owners that have tables, and perhaps others, as of ``_owners_epoch``."""
+        self._owners_epoch = -1
 
     # -- looking ---------------------------------------------------------------------
 
@@ -93,41 +92,7 @@ class NftablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.missing`."""
         if type(noun) not in self.carries:
             return f"the nftables firewall does not carry {type(noun).__name__}"
-        reason = self._nft.missing()
-        if reason is not None:
-            return reason
-        needed = needs(noun)
-        if needed <= self._possible:
-            return None
-        with self._lock:
-            for part in sorted(needed - self._possible):
-                if part not in self._impossible:
-                    self._try_part(*part)
-                if part in self._impossible:
-                    return self._impossible[part]
-        return None
-
-    def _try_part(self, family: str, name: str) -> None:
-        """Find out whether a part of a table can be used, by making one and removing it."""
-        probe = Table(family, "probe:snnet")
-        try:
-            self._change(
-                [
-                    *tables.base(Part(probe, name)),
-                    *groups.sample(Part(probe, name)),
-                    f"delete table {probe}",
-                ]
-            )
-        except (Exhausted, Busy, Timeout):
-            raise  # it says nothing about the kernel: the next call may succeed
-        except SnnetError as error:
-            self._impossible[family, name] = (
-                f"this kernel lacks what nftables needs for family {family} ({error}): "
-                "load nf_tables, nft_nat and their modules, run as root, "
-                "or choose firewall 'iptables'"
-            )
-        else:
-            self._possible.add((family, name))
+        return self._nft.missing() or self._support.missing(needs(noun))
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """See :meth:`snnet.contract.Driver.snapshot`: the nouns of all snnet nodes here.
@@ -184,6 +149,15 @@ class NftablesFirewall(KernelFirewall):
         if isinstance(found, Owned) and self._integrity.is_whole(found):
             return found
         return None
+
+    def owners(self) -> Collection[str]:
+        """See :meth:`snnet.contract.Driver.owners`: those of all tables, read once an epoch."""
+        with self._lock:
+            epoch = self.epoch()
+            if self._owners_epoch != epoch:
+                self._owners = {table.owner for table in self._stored.tables()}
+                self._owners_epoch = epoch
+            return self._owners
 
     def epoch(self) -> int:
         """See :meth:`snnet.contract.Driver.epoch`: one request to the kernel."""
@@ -273,6 +247,7 @@ class NftablesFirewall(KernelFirewall):
             self._made.clear()
             self._change([*self._bases(needed), *changes])
         self._made |= needed
+        self._owners = self._owners.union(step.owner for step in steps)
         for part in needed:
             self._damaged.pop(part.table, None)
         self._made -= unused

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from snnet.contract import Conflict, InvalidRequest, Owned, PortForward
+from snnet.contract import Conflict, InvalidRequest, Owned, PortForward, PublicIp
 from snnet.core.site import Site
 
 from ..host import HostView
@@ -24,11 +23,15 @@ def check_free_ports(forwards: Sequence[PortForward], host: HostView) -> None:
             )
         around.check_port(forward, uplink)
         _check_mesh(forward, host.site)
-        others = [replace(forward, owner=owner) for owner in sorted(around.owners)]
-        for other in host.find(others).values():
-            if isinstance(other, Owned):
-                raise Conflict(f"{other.owner} has {other} on this host")
+    check_rivals(forwards, host)
     _check_listeners(forwards, host)
+
+
+def check_rivals(rules: Sequence[PortForward | PublicIp], host: HostView) -> None:
+    """Raise Conflict for a rule that another node of the host has."""
+    for other in host.rivals(rules):
+        if isinstance(other, Owned):
+            raise Conflict(f"{other.owner} has {other} on this host")
 
 
 def _check_mesh(forward: PortForward, site: Site) -> None:

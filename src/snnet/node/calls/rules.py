@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Self
 
 from snnet.config import shown
@@ -17,7 +18,6 @@ from snnet.contract import (
     Key,
     Noun,
     Nouns,
-    Owned,
     PortForward,
     PublicIp,
     keyed,
@@ -35,6 +35,7 @@ from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
+from .host_ports import check_rivals
 from .subnets import SUBNETS, subnet_thing
 
 Select = Callable[[CnciRecords], Sequence[Rule]]
@@ -126,7 +127,7 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
     def _check_devices(self, host: HostView) -> None:
         """Raise InvalidRequest where a device is not a link of the host, or is one of ours."""
         for device in dict.fromkeys(rule.device for rule in self._rules.values()):
-            link = host.link(device)
+            link = host.listing.link(device)
             owner = host.site.owner
             ours = link is not None and (ids.is_ours(link, owner) or ids.stray(link, owner))
             if link is None or ours or link.kind == "loopback":
@@ -142,33 +143,37 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
             for key, rule in self._rules.items()
             if key not in known.rules and isinstance(rule, (PortForward, PublicIp))
         ]
-        around = host.listing.surroundings if new else None
+        around = host.listing.surroundings
         for rule in new:
-            assert around is not None
             if isinstance(rule, PortForward):
                 around.check_port(rule, host.site.uplink.link_name)
             else:
                 around.check_address(rule.public, f"public address {rule.public}")
-            others = [replace(rule, owner=owner) for owner in sorted(around.owners)]
-            for other in host.find(others).values():
-                if isinstance(other, Owned):
-                    raise Conflict(f"{other.owner} has {other} on this host")
+        if new:
+            check_rivals(new, host)
 
     def _resolved(self, known: Known, host: HostView) -> dict[Key, Rule]:
         """Return the rules, with the addresses by which guests reach what a device forwards.
 
         Raises InvalidRequest for a forward of an address that the host does not have.
         """
-        if not any(isinstance(rule, PortForward) for rule in self._rules.values()):
-            return dict(self._rules)
-        addresses = device_addresses(host.listing.of(Address), known.publics)
+        listing, publics = host.listing, known.publics
+
+        @cache
+        def addresses(device: str) -> tuple[IPAddress, ...]:
+            return device_addresses(listing.addresses(device), publics).get(device, ())
+
+        @cache
+        def all_addresses() -> set[IPAddress]:
+            return set().union(*device_addresses(listing.of(Address), publics).values())
+
         rules = dict(self._rules)
         for key, rule in rules.items():
             if not isinstance(rule, PortForward):
                 continue
             if rule.address is None:
-                rules[key] = replace(rule, addresses=addresses.get(rule.device, ()))
-            elif all(rule.address not in own for own in addresses.values()):
+                rules[key] = replace(rule, addresses=addresses(rule.device))
+            elif rule.address not in all_addresses():
                 raise InvalidRequest(
                     f"{rule.address} is not an address of this host", field="address"
                 )
