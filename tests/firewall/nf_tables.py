@@ -122,6 +122,10 @@ class NfTables:
                 return [attribute(_STATS_ENTRIES, bytes(4))]
             return self.ask(kind, asked, family)
 
+        def look_up(one: Nfnetlink, kind: int, asked: bytes, family: int = 0) -> bytes:
+            (answer,) = ask(one, kind, asked, family)
+            return answer
+
         def dump(_: Nfnetlink, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:
             return self.dump(kind, asked, family)
 
@@ -129,6 +133,7 @@ class NfTables:
             self.transact(list(requests))
 
         patch.setattr(Nfnetlink, "ask", ask)
+        patch.setattr(Nfnetlink, "look_up", look_up)
         patch.setattr(Nfnetlink, "dump", dump)
         patch.setattr(Nfnetlink, "transact", transact)
 

@@ -50,6 +50,18 @@ def test_request_and_dump(client: Netlink) -> None:
     assert client.request(get()) != []
 
 
+def test_a_look_up_is_answered_by_one_message(client: Netlink) -> None:
+    def asked(index: int) -> bytearray:
+        return message(RTM_GETLINK, NLM_F_REQUEST, index=index)
+
+    for _ in range(3):
+        assert struct.unpack_from("=i", client.look_up(asked(1)), 20) == (1,)
+        with pytest.raises(NetlinkError) as refused:
+            client.look_up(asked(1 << 30))
+        assert refused.value.errno == errno.ENODEV
+    assert len(client.dump(dump())) == len(socket.if_nameindex())
+
+
 def test_names_and_indexes(client: Netlink) -> None:
     assert client.index("lo") == 1
     assert client.name(1) == "lo"

@@ -82,6 +82,8 @@ class TableBackend(Driver):
         self._tables = tables
         self._links = tables[Link]
         self._support = support
+        self._listed: dict[tuple[type[Noun], ...], list[Any]] = {}
+        """The tables that have nouns of some types, by these types."""
         self._announcer = Announcer(host.netns.fd)
 
     def translated(self, refusal: Any, what: Operation | str) -> SnnetError:
@@ -106,14 +108,11 @@ class TableBackend(Driver):
         the sysctls, only those for forwarding are included.
         """
         wanted = tuple(self.carries if types is None else types)
-        tables = {
-            id(table): table
-            for table in map(
-                self._table, filter(lambda kind: issubclass(kind, wanted), self.carries)
-            )
-        }
+        if (tables := self._listed.get(wanted)) is None:
+            kinds = [kind for kind in self.carries if issubclass(kind, wanted)]
+            tables = self._listed[wanted] = [*{id(t): t for t in map(self._table, kinds)}.values()]
         try:
-            found: list[Noun] = list(chain.from_iterable(t.snapshot() for t in tables.values()))
+            found: list[Noun] = list(chain.from_iterable(table.snapshot() for table in tables))
         except self.refusals as refusal:
             raise self.translated(refusal, "list the objects on the host") from refusal
         return keyed(noun for noun in found if isinstance(noun, wanted))

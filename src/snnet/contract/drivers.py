@@ -229,7 +229,8 @@ class Driver(ABC):
     def owners(self) -> Collection[str]:
         """Return the owners that may have nouns of this driver on the host; perhaps more.
 
-        Called for each new rule of some kinds, so it should be cheap.
+        Called for each new rule of some kinds, so it should be cheap, and after ``epoch``: what
+        others set after that may be left out.
         """
         return {noun.owner for noun in self.snapshot().values() if isinstance(noun, Owned)}
 

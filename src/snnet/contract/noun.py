@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -85,10 +86,10 @@ class Noun(_Keyed):
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: ``noun`` is the class, addresses are strings."""
         data: dict[str, Any] = {"noun": type(self).__name__}
-        for item in fields(self):
-            value = getattr(self, item.name)
+        for name in _names(type(self)):  # type: ignore[arg-type]
+            value = getattr(self, name)
             if value is not None:
-                data[item.name] = _plain(value)
+                data[name] = _plain(value)
         return data
 
     def __str__(self) -> str:
@@ -114,6 +115,11 @@ def keyed(nouns: Iterable[Noun]) -> dict[Key, Noun]:
     return {noun.key: noun for noun in nouns}
 
 
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(kind))
+
+
 def _from_fields(kind: type[Noun], values: Mapping[str, Any]) -> Noun:
     return kind(**values)
 
@@ -122,7 +128,8 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+        names = _names(type(value))  # type: ignore[arg-type]
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value)

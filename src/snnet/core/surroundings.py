@@ -46,11 +46,7 @@ class Surroundings:
 
     @cached_property
     def _addresses(self) -> list[Address]:
-        return [
-            noun
-            for noun in self._read(Address)
-            if isinstance(noun, Address) and not noun.address.is_loopback
-        ]
+        return [noun for noun in self._read(Address) if isinstance(noun, Address)]
 
     @cached_property
     def _routes(self) -> list[Route]:
@@ -58,6 +54,10 @@ class Surroundings:
 
     def _is_foreign(self, link: str) -> bool:
         return self._owner_of(link) != self._owner
+
+    def _counts(self, noun: Address) -> bool:
+        """Whether the address is an obstacle: somebody else's, and not of this host alone."""
+        return not noun.address.is_loopback and self._is_foreign(noun.link)
 
     def _owner_of(self, link: str) -> str:
         """Whose link it says to be, in our link group; empty if it does not say."""
@@ -78,17 +78,18 @@ class Surroundings:
         def hinders(link: str, other: IPNetwork) -> bool:
             if link == beside or not network.overlaps(other):
                 return False
-            return (single or other.prefixlen < other.max_prefixlen) and self._is_foreign(link)
+            return single or other.prefixlen < other.max_prefixlen
 
         for noun in self._addresses:
-            if hinders(noun.link, noun.address.network):
+            if hinders(noun.link, noun.address.network) and self._counts(noun):
                 raise Conflict(f"{what} overlaps {noun.address} on {self._named(noun.link)}")
         for route in self._routes:
             gateway = route.gateway if single else None
             if gateway is not None and gateway in network and self._is_foreign(route.link):
                 raise Conflict(f"{what} holds {gateway}, a gateway of this host ({route})")
             narrower = route.destination.prefixlen >= network.prefixlen
-            if narrower and hinders(route.link, route.destination):
+            hinder = narrower and hinders(route.link, route.destination)
+            if hinder and self._is_foreign(route.link):
                 raise Conflict(
                     f"{what} overlaps {route.destination}, which this host reaches by "
                     f"{self._named(route.link)}"
@@ -99,7 +100,7 @@ class Surroundings:
         around = [
             noun
             for noun in self._addresses
-            if address in noun.address.network and self._is_foreign(noun.link)
+            if address in noun.address.network and self._counts(noun)
         ]
         for noun in around:
             if address != noun.address.ip:
@@ -123,17 +124,16 @@ class Surroundings:
 
     def network_around(self, network: IPNetwork, link: str) -> IPNetwork | None:
         """The network of the link that holds this one, if there is one."""
-        for one in (noun.address.network for noun in self._addresses if noun.link == link):
+        for noun in (noun for noun in self._addresses if noun.link == link):
+            one = noun.address.network
             holds = one.prefixlen <= network.prefixlen and network.network_address in one
-            if holds and self._is_foreign(link):
+            if holds and self._counts(noun):
                 return one
         return None
 
     def has_address(self, address: IPAddress) -> bool:
         """Whether a link that is not this node's has the address."""
-        return any(
-            noun.address.ip == address and self._is_foreign(noun.link) for noun in self._addresses
-        )
+        return any(noun.address.ip == address and self._counts(noun) for noun in self._addresses)
 
     def check_port(self, forward: PortForward, uplink: str) -> None:
         """A forward must not take the packets of another tunnel of the host."""

@@ -34,7 +34,12 @@ class Epochs:
         self._pending = 0
         """Transactions of the driver since the number was read."""
         self._epoch = 0
+        self._observed = False
         self.close = self._kernel.close
+
+    def last(self) -> int:
+        """The epoch as it was observed last."""
+        return self._epoch if self._observed else self.observe()
 
     def observe(self) -> int:
         """The epoch.
@@ -43,7 +48,7 @@ class Epochs:
         """
         with self._lock:
             before, now, own = self._generation, self._read(), self._pending
-            self._generation, self._pending = now, 0
+            self._generation, self._pending, self._observed = now, 0, True
             if before is None or now is None or now - before != own:
                 self._epoch += 1
             return self._epoch

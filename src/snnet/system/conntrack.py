@@ -104,8 +104,7 @@ class Conntrack:
 
     def any(self) -> bool:
         """Whether there are any connections: the kernel knows this without a search."""
-        stats = self._kernel.ask(_GET_STATS, b"")
-        found = dict(attributes(stats[0])) if stats else {}
+        found = dict(attributes(self._kernel.look_up(_GET_STATS, b"")))
         return found.get(_STATS_ENTRIES) != bytes(4)
 
     def forget(

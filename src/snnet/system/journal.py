@@ -14,12 +14,15 @@ _PRIVATE = 0o600
 class FileJournal(Journal):
     """A journal in a file.  Its first line says to which namespace of which boot it belongs.
 
-    ``path`` is asked for at each use, so that a removed runtime directory is made again.
+    ``path`` is asked for again where the file is gone, so that a removed runtime directory is
+    made again.
     """
 
     def __init__(self, path: Callable[[], Path], header: str) -> None:
         self._path = path
         self._header = header
+        self._written: Path | None = None
+        """The file, while it is there."""
 
     def read(self) -> list[str]:
         try:
@@ -35,10 +38,11 @@ class FileJournal(Journal):
         return lines if lines and lines[-1] else lines[:-1]
 
     def append(self, lines: Sequence[str]) -> bool:
-        path = self._path()
+        path = self._written or self._path()
         try:
             fd = _open(path, os.O_WRONLY | os.O_APPEND)
         except FileNotFoundError:
+            self._written = None
             return False
         except OSError as error:
             raise _failed("write", path, error) from error
@@ -50,6 +54,7 @@ class FileJournal(Journal):
             raise _failed("write", path, error) from error
         finally:
             os.close(fd)
+        self._written = path
         return True
 
     def replace(self, lines: Sequence[str]) -> None:

@@ -82,16 +82,19 @@ class Netlink:
         self._idle: list[_Socket] = []
         self._closed = False
 
-    def request(self, message: bytearray, starts: Sequence[int] = (0,)) -> list[bytes]:
+    def request(
+        self, message: bytearray, starts: Sequence[int] = (0,), *, single: bool = False
+    ) -> list[bytes]:
         """Send one message with NLM_F_ACK set; return the messages before the ack.
 
         They are complete, with their headers.  The sequence number is written into
         ``message``, which may be several that start at ``starts``: of these one asks for an
-        ack.  Raise ``NetlinkError`` if the kernel refuses.
+        ack.  ``single``: it has no NLM_F_ACK, and one message answers it.
+        Raise ``NetlinkError`` if the kernel refuses.
         """
         sock = self._take()
         try:
-            replies = sock.exchange(message, starts)
+            replies = sock.exchange(message, starts, single)
         except NetlinkError:
             self._give_back(sock)
             raise
@@ -100,6 +103,14 @@ class Netlink:
             raise
         self._give_back(sock)
         return replies
+
+    def look_up(self, message: bytearray) -> bytes:
+        """Send a request without NLM_F_ACK that one message answers; return that message.
+
+        Without the ack there is one less to receive.  Raise ``NetlinkError`` if the kernel refuses.
+        """
+        (answer,) = self.request(message, single=True)
+        return answer
 
     def dump(self, message: bytearray) -> list[bytes]:
         """Return all messages that answer a request with NLM_F_DUMP set.
@@ -209,7 +220,9 @@ class _Socket:
     def ioctl(self, request: int, argument: bytes) -> bytes:
         return fcntl.ioctl(self._sock.fileno(), request, argument)
 
-    def exchange(self, message: bytearray, starts: Sequence[int] = (0,)) -> list[bytes]:
+    def exchange(
+        self, message: bytearray, starts: Sequence[int] = (0,), single: bool = False
+    ) -> list[bytes]:
         self._sequence = self._sequence + 1 & 0xFFFFFFFF
         for start in starts:
             _SEQUENCE.pack_into(message, start + _SEQUENCE_AT, self._sequence)
@@ -217,7 +230,7 @@ class _Socket:
             self._make_room(len(message))
         try:
             self._sock.send(message)
-            return self._answer(self._sequence)
+            return self._answer(self._sequence, single)
         except BlockingIOError as error:
             raise TimeoutError(
                 errno.ETIMEDOUT, f"no answer from the kernel's netlink within {_PATIENCE:g} s"
@@ -232,7 +245,7 @@ class _Socket:
             raise NetlinkError(error.errno or errno.EIO, detail) from error
         self._room = size  # the kernel doubles it
 
-    def _answer(self, expected: int) -> list[bytes]:
+    def _answer(self, expected: int, single: bool) -> list[bytes]:
         messages: list[bytes] = []
         interrupted = 0
         buffer = self._buffer
@@ -258,6 +271,8 @@ class _Socket:
                             raise _Interrupted
                         return messages
                     messages.append(bytes(buffer[offset:end]))
+                    if single:
+                        return messages
                 offset = end + 3 & ~3
 
 

@@ -35,5 +35,5 @@ def generation(kernel: Nfnetlink) -> int:
 
     Raise ``NetlinkError`` where nf_tables does not answer.
     """
-    answers = kernel.ask(_GET_GENERATION, b"", family=socket.AF_UNSPEC)
-    return int.from_bytes(dict(attributes(b"".join(answers)))[_GENERATION_ID], "big")
+    answer = kernel.look_up(_GET_GENERATION, b"", family=socket.AF_UNSPEC)
+    return int.from_bytes(dict(attributes(answer))[_GENERATION_ID], "big")

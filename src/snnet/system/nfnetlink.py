@@ -42,6 +42,14 @@ class Nfnetlink:
         message = self._message(kind, NLM_F_REQUEST | NLM_F_ACK, family, attributes)
         return _bodies(self._netlink.request(message))
 
+    def look_up(self, kind: int, attributes: bytes, family: int = socket.AF_INET) -> bytes:
+        """Return the attributes of the one message that answers a look-up.
+
+        Raise ``NetlinkError`` if the kernel refuses.
+        """
+        message = self._message(kind, NLM_F_REQUEST, family, attributes)
+        return self._netlink.look_up(message)[_HEADER.size :]
+
     def dump(self, kind: int, attributes: bytes = b"", family: int = 0) -> list[bytes]:
         """Return the attributes of all objects, or of those that fit ``attributes``."""
         message = self._message(kind, NLM_F_REQUEST | NLM_F_DUMP, family, attributes)

@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 from struct import Struct
 from typing import Any
 
-from snnet.contract import Address, IPInterface
+from snnet.contract import Address
 from snnet.contract.network import (
     DADFAILED,
     SECONDARY,
@@ -67,14 +67,14 @@ class Addresses:
         self._kernel.ask(RTM_DELADDR, self._values(noun))
 
     def find(self, noun: Address) -> Address | None:
-        link, address = noun.link, noun.address
-        index = self._kernel.index(link)
-        values = {FAMILIES[address.version]: None, _INDEX: index}
+        index, version = self._kernel.index(noun.link), noun.address.version
+        identity = index, noun.address.packed, noun.address.network.prefixlen
+        values = {FAMILIES[version]: None, _INDEX: index}
         for message in self._kernel.dump(RTM_GETADDR, values):
             # Kernels before 4.20 ignore the filter.
-            there, found = _parse(message)
-            if (there, found["address"]) == (index, address):
-                return Address(link=link, **found)
+            *found, bits = _parse(message)
+            if tuple(found) == identity:
+                return _noun(noun.link, *identity[1:], bits)
         return None
 
     def on(self, link: str) -> list[Address]:
@@ -82,9 +82,9 @@ class Addresses:
         index = self._kernel.index(link)
         found = map(_parse, self._kernel.dump(RTM_GETADDR, {_INDEX: index}))
         return [
-            Address(link=link, **values)
-            for there, values in found
-            if there == index and not is_automatic(values["address"])
+            _noun(link, packed, *rest)
+            for there, packed, *rest in found
+            if there == index and not _is_automatic(packed)
         ]
 
     def snapshot(self) -> list[Address]:
@@ -92,9 +92,9 @@ class Addresses:
         name_of = self._kernel.names()
         found = map(_parse, self._kernel.dump(RTM_GETADDR, {}))
         return [
-            Address(link=name, **values)
-            for index, values in found
-            if not is_automatic(values["address"]) and (name := name_of(index)) is not None
+            _noun(name, packed, *rest)
+            for index, packed, *rest in found
+            if not _is_automatic(packed) and (name := name_of(index)) is not None
         ]
 
     def _values(self, noun: Address) -> dict[Field, Any]:
@@ -113,19 +113,26 @@ class Addresses:
         }
 
 
-def _parse(message: bytes) -> tuple[int, dict[str, Any]]:
-    """The index of the link, and the other fields of the noun."""
+def _parse(message: bytes) -> tuple[int, bytes, int, int]:
+    """The index of the link, the address in bytes, the length of its prefix, and its flags."""
     _, prefix, bits, _, index = _IFADDRMSG.unpack_from(message, _BODY)
     found = attributes(message, _ATTRIBUTES)
     # On a point-to-point link, IFA_ADDRESS is the address of the other end.
-    packed = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
-    version = 4 if len(packed) == 4 else 6
-    flags = tuple(word for bit, word in _FLAGS_OF[version].items() if bits & bit) if bits else ()
-    address = _interface(packed, prefix)
-    return index, {"address": address, "deprecated": bool(bits & _DEPRECATED), "flags": flags}
+    return index, found.get(_IFA_LOCAL) or found[_IFA_ADDRESS], prefix, bits
+
+
+# A host has the same addresses at each look, and these take long to make.
 
 
 @lru_cache(maxsize=4096)
-def _interface(packed: bytes, prefix: int) -> IPInterface:
-    """Return the address with its network: a host has the same ones at each look."""
-    return (IPv4Interface if len(packed) == 4 else IPv6Interface)((packed, prefix))
+def _noun(link: str, packed: bytes, prefix: int, bits: int) -> Address:
+    version = 4 if len(packed) == 4 else 6
+    kind = IPv4Interface if version == 4 else IPv6Interface
+    flags = tuple(word for bit, word in _FLAGS_OF[version].items() if bits & bit)
+    deprecated = bool(bits & _DEPRECATED)
+    return Address(link=link, address=kind((packed, prefix)), deprecated=deprecated, flags=flags)
+
+
+@lru_cache(maxsize=4096)
+def _is_automatic(packed: bytes) -> bool:
+    return len(packed) == 16 and is_automatic(IPv6Interface(packed))

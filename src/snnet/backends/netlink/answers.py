@@ -1,6 +1,7 @@
-"""What the kernel said of tunnels, so that the same answer is taken apart once.
+"""What the kernel said of links that are looked up often, so that an answer is taken apart once.
 
-Every create looks its tunnel up, and nothing but counters changes from one to the next.
+Every create looks its tunnel up, and every rule its device, a link of others: nothing but
+counters changes from one to the next.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from struct import Struct
 
-from snnet.contract import Link, Tunnel
+from snnet.contract import LINK_GROUP, Link, Tunnel
 
 from .found import ATTRIBUTES, ParsedLink
 from .kernel import Kernel
@@ -37,7 +38,7 @@ class _Answer:
 
 
 class Answers:
-    """Turns answers of RTM_GETLINK into links, and keeps those about tunnels."""
+    """Turns answers of RTM_GETLINK into links, and keeps those about tunnels and others' links."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._name_of: Callable[[int], str] = kernel.name
@@ -55,7 +56,7 @@ class Answers:
             return found
 
         noun = ParsedLink.of(name, body).noun(name_of)
-        if isinstance(noun, Tunnel):
+        if isinstance(noun, Tunnel) or noun.group != LINK_GROUP:
             if len(self._kept) >= _MOST:
                 self._kept.clear()
             self._kept[name] = _Answer(body, _counters(body), names, noun)

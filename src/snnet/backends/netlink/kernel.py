@@ -75,6 +75,11 @@ class Kernel:
         """Send a request; return what came back before the ack."""
         return self.send(self.message(kind, values, flags))
 
+    def look_up(self, kind: int, values: Values) -> bytes:
+        """Send a request that one message answers; return that message."""
+        layout = _LAYOUTS[kind - RTM_NEWLINK >> 2]
+        return self._netlink.look_up(encoder.encode(layout, kind, NLM_F_REQUEST, values))
+
     def send_all(self, messages: Sequence[bytearray]) -> None:
         """Send several requests at once; raise for the first that the kernel refuses.
 

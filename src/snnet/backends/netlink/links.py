@@ -128,7 +128,7 @@ class Links:
 
     def _ask(self, name: str) -> bytes:
         """Return the kernel's description of a link, without what is of this answer alone."""
-        (answer, *_) = self._kernel.ask(RTM_GETLINK, {IFNAME: name, _NO_STATISTICS: None})
+        answer = self._kernel.look_up(RTM_GETLINK, {IFNAME: name, _NO_STATISTICS: None})
         return bytes(HEADER) + answer[HEADER:]
 
     def look_up(self, name: str) -> ParsedLink:

@@ -90,7 +90,8 @@ class Routes:
         """Yield the routes that a noun can describe, without those that addresses create."""
         name_of = self._kernel.names()
         try:
-            messages = self._kernel.dump(RTM_GETROUTE, values)
+            # Kernels before 4.20 ignore the type.
+            messages = self._kernel.dump(RTM_GETROUTE, {**values, _TYPE: None})
         except NetlinkError as error:
             if error.errno != errno.ENOENT:  # the main table exists from the first route on
                 raise

@@ -153,7 +153,7 @@ class NftablesFirewall(KernelFirewall):
     def owners(self) -> Collection[str]:
         """See :meth:`snnet.contract.Driver.owners`: those of all tables, read once an epoch."""
         with self._lock:
-            epoch = self.epoch()
+            epoch = self._epochs.last()
             if self._owners_epoch != epoch:
                 self._owners = {table.owner for table in self._stored.tables()}
                 self._owners_epoch = epoch

@@ -166,6 +166,7 @@ def _encoded(element: Element, *, whole: bool) -> bytes:
     return b"".join((head, key, bytes(padding), rest))
 
 
+@lru_cache(maxsize=256)
 def _data(text: str) -> bytes:
     """Return what a map has for a key: a verdict, an address, or address and port."""
     first, *others = text.split()

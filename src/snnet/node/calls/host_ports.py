@@ -23,12 +23,13 @@ def check_free_ports(forwards: Sequence[PortForward], host: HostView) -> None:
             )
         around.check_port(forward, uplink)
         _check_mesh(forward, host.site)
+    host.epoch()
     check_rivals(forwards, host)
     _check_listeners(forwards, host)
 
 
 def check_rivals(rules: Sequence[PortForward | PublicIp], host: HostView) -> None:
-    """Raise Conflict for a rule that another node of the host has."""
+    """Raise Conflict for a rule that another node had in the last epoch that was asked for."""
     for other in host.rivals(rules):
         if isinstance(other, Owned):
             raise Conflict(f"{other.owner} has {other} on this host")
