@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterator
 
@@ -63,6 +64,11 @@ def ports(source: int, target: int, protocol: int = UDP) -> bytes:
     if protocol == TCP:
         return corpus.tcp(source, target, 0x18, b"")
     return struct.pack("!HHHH", source, target, 24, 0)
+
+
+def acknowledgement(source: int, target: int) -> bytes:
+    """One with nothing else, as keepalive probes and their answers are."""
+    return corpus.tcp(source, target, 0x10, b"")
 
 
 def error(source: Endpoint, target: Endpoint, protocol: int, head: bytes) -> bytes:
@@ -134,6 +140,42 @@ def test_an_answer_that_comes_too_late_is_dropped(rig: RealRig, protocol: int) -
         assert not send(rig, A2, A1, protocol, back)
         assert send(rig, A1, A2, protocol, there)
         assert send(rig, A2, A1, protocol, back)
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_keepalives_keep_a_connection(rig: RealRig, direction: str) -> None:
+    """A probe that a rule lets pass is answered, however long the connection was idle."""
+    add(rig, *group(rig, [Rule(direction, "tcp", PORT)]), port(rig, A1))
+    client, server = (A1, A2) if direction == "out" else (A2, A1)
+    probe, answer = acknowledgement(EPHEMERAL, PORT), acknowledgement(PORT, EPHEMERAL)
+    for send, s in ((four, ""), (six, "6")):
+        assert send(rig, client, server, TCP, ports(EPHEMERAL, PORT, TCP))
+        assert send(rig, server, client, TCP, answer)
+        run(["nft", "flush", "set", "bridge", "snnet-cnci-kit", f"flows{s}-{A1.link}"],
+            netns=rig._hub.fd)  # fmt: skip
+        assert not send(rig, server, client, TCP, answer)
+        assert send(rig, client, server, TCP, probe)
+        assert send(rig, server, client, TCP, answer)
+
+
+def test_the_last_acknowledgement_keeps_nothing(rig: RealRig) -> None:
+    """It comes after the end of its connection, which is forgotten soon."""
+    add(rig, *group(rig, [Rule("out", "tcp", PORT)]), port(rig, A1))
+
+    def left(s: str) -> int:
+        """The seconds for which the answer is still expected."""
+        name = ["bridge", "snnet-cnci-kit", f"flows{s}-{A1.link}"]
+        listed = run(["nft", "--json", "list", "set", *name], netns=rig._hub.fd).stdout
+        found = next(item["set"] for item in json.loads(listed)["nftables"] if "set" in item)
+        (element,) = found["elem"]
+        return int(element["elem"]["expires"])
+
+    for send, s in ((four, ""), (six, "6")):
+        assert send(rig, A1, A2, TCP, ports(EPHEMERAL, PORT, TCP))
+        assert left(s) > 2 * 3600
+        assert send(rig, A1, A2, TCP, corpus.tcp(EPHEMERAL, PORT, 0x11, b""))
+        assert send(rig, A1, A2, TCP, acknowledgement(EPHEMERAL, PORT))
+        assert left(s) <= 240
 
 
 def test_an_answer_is_of_its_connection(rig: RealRig) -> None:

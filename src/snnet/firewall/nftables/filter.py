@@ -24,8 +24,9 @@ not: to them the next fragment says what the packet is.  Without further headers
 begins in the first fragment, which has at least 8 bytes.
 """
 
-_NOTHING_NEW = "tcp flags & (syn | psh | fin | rst) == 0"
-"""So are most packets of a connection; they do not pay for a look who learns."""
+_NOTHING_NEW = "tcp flags & (syn | psh | fin | rst) == 0 meta length > 100"
+"""So are most packets with data; they do not pay for a look who learns.  A keepalive probe has a
+byte of data at most (RFC 9293, 3.8.4)."""
 
 # What is no answer goes through the ``checked_`` chain of its direction.  What is left costs a
 # packet as little as can be: each expression of nft is a call of its own.  A fragment at 8 bytes

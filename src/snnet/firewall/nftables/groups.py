@@ -29,8 +29,11 @@ _FRESH, _MEMBERS, _LOCALS, _RULES = "fresh-", "members-", "locals-", "rules-"
 _ANY = "any"
 _ROOM = 120
 
-# A connection is remembered while data flows, and for a while after it ends (RFC 5382, REQ-5;
-# RFC 4787, REQ-5).  An acknowledgement alone changes nothing: the last one comes after the end.
+# A connection is remembered while data flows, and for a while after it ends (RFC 4787, REQ-5).
+# An acknowledgement alone changes nothing that is remembered, since the last one comes after the
+# end.  It may be a keepalive probe: what was forgotten of its connection is remembered again.
+_IDLE = "2h4m"
+"""How long a connection without data is remembered: no shorter (RFC 5382, REQ-5)."""
 _LIMITS = "size 65535; flags dynamic,timeout;"
 _ENDS = {V4: "@nh,96,32 . @nh,128,32", V6: "@nh,64,128 . @nh,192,128"}
 """Source and target, as numbers, as an error has those of another packet."""
@@ -90,7 +93,7 @@ def _known_rules(port: str, of: Family) -> Iterator[str]:
 def _fresh_rules(port: str) -> Iterator[str]:
     yield f"{_NO_DATA} accept"
     for of in FAMILIES:
-        update = f"update @flows{of.s}-{port} {{ {_FORTH[of]} timeout 1h }}"
+        update = f"update @flows{of.s}-{port} {{ {_FORTH[of]} timeout {_IDLE} }}"
         yield f"meta protocol {of.ip} {_DATA} {update}"
     yield "accept"
 
@@ -98,9 +101,9 @@ def _fresh_rules(port: str) -> Iterator[str]:
 def _learn_rules(port: str, of: Family) -> Iterator[str]:
     flows, back = f"@flows{of.s}-{port}", _BACK[of]
     talks = f"update @talks{of.s}-{port} {{ {_TURNED[of]} }}"
-    yield f"{_DATA} update {flows} {{ {back} timeout 1h }} {talks} accept"
+    yield f"{_DATA} update {flows} {{ {back} timeout {_IDLE} }} {talks} accept"
     yield f"tcp flags & (syn | fin | rst) != 0 update {flows} {{ {back} timeout 4m }} {talks}"
-    yield "meta l4proto tcp accept"
+    yield f"meta l4proto tcp add {flows} {{ {back} timeout {_IDLE} }} accept"
     yield f"meta l4proto {{ udp, sctp }} update {flows} {{ {back} }}"
     yield talks
 
