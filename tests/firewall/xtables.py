@@ -195,17 +195,21 @@ class Xtables:
                 raise Refused(4, f"CHAIN_DEL failed (Device or resource busy): chain {chain}")
             del table.chains[chain]
         else:
-            self._change(tool, table, verb, chain, _canonical(tool, rest))
+            numbered = verb == "-I" and rest[0].isdecimal()
+            number = int(rest.pop(0)) if numbered else 1
+            self._change(tool, table, verb, chain, _canonical(tool, rest), number)
         return ""
 
-    def _change(self, tool: str, table: Table, verb: str, chain: str, rule: str) -> None:
+    def _change(
+        self, tool: str, table: Table, verb: str, chain: str, rule: str, number: int
+    ) -> None:
         rules, leads = table.chains[chain], _leads(rule)
         if leads and leads not in table.chains:
             raise Refused(2, f"Chain '{leads}' does not exist")
         if verb == "-A":
             rules.append(rule)
         elif verb == "-I":
-            rules.insert(0, rule)
+            rules.insert(number - 1, rule)
         elif rule not in rules:
             raise Refused(1, "Bad rule (does a matching rule exist in that chain?).")
         elif verb == "-D":

@@ -131,7 +131,7 @@ def test_arp_rules_come_and_go_one_by_one(driver: IptablesFirewall, tables: Xtab
     add(driver, ISOLATION)
     _said(tables)
     add(driver, second)
-    assert _said(tables).startswith("arptables-nft -A S-in -i br8 --opcode 1 -j DROP\nip6")
+    assert _said(tables).startswith("arptables-nft -I S-in 2 -i br8 --opcode 1 -j DROP\nip6")
     remove(driver, ISOLATION)
     assert _said(tables).startswith("arptables-nft -D S-in 1\nip6tables-nft-restore\n")
     remove(driver, second)

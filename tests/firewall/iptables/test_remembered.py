@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from snnet.contract import Add, Key, Noun, keyed
+from snnet.contract import Add, ApiError, Key, Noun, Remove, keyed
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.iptables.programs import Programs
 from snnet.system.host import RealHost
@@ -155,3 +156,39 @@ def test_what_an_interrupt_left_is_read_again(
         driver.apply([Add(BRIDGE)])
     monkeypatch.undo()
     assert driver.find(BRIDGE) == (BRIDGE if late else None)
+
+
+def test_a_foreign_change_ahead_of_a_change_is_seen(
+    driver: IptablesFirewall, shell: Shell, fresh: Snapshot
+) -> None:
+    """Somebody takes the jump to our chain away when a call has begun."""
+    add(driver, ZONE, LINK, BRIDGE)
+    driver.snapshot()
+    left = [["-D", "FORWARD", "-j", FORWARD_CHAIN]]
+
+    def disturb() -> None:
+        if left:
+            shell("iptables", *left.pop())
+
+    driver.apply([Add(MASQUERADE)], check=disturb)
+    nouns = [ZONE, LINK, BRIDGE, MASQUERADE]
+    found = keyed(one for noun in nouns if (one := driver.find(noun)))
+    assert found == fresh()
+
+
+def test_a_removal_that_was_put_back_mixes_no_numbers_up(
+    driver: IptablesFirewall, monkeypatch: pytest.MonkeyPatch, fresh: Snapshot
+) -> None:
+    """Rules for ARP are removed by their numbers, which count as the kernel has them."""
+    first, second, third = (replace(ISOLATION, link=f"br{number}") for number in range(3))
+    add(driver, first, second)
+
+    def refused(self: Programs, family: str, text: str) -> None:
+        raise ApiError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Programs, "restore", refused)
+        assert driver.apply([Remove(first)]).done == set()
+    add(driver, third)
+    remove(driver, first)
+    assert fresh() == keyed([second, third])

@@ -188,16 +188,17 @@ class Tables:
         for chain in content.chains.keys() - found.chains.keys():
             self._programs.do(ARP, "-N", chain)
         for chain in found.chains.keys() | content.chains.keys():
-            here = found.chains.get(chain, [])
             rules = [rule.text for rule in content.chains.get(chain, ())]
-            there = set(map(_words, here))
-            for text in (text for text in rules if _words(text) not in there):
-                self._programs.do(ARP, "-A", chain, *text.split())
-            wanted = set(map(_words, rules))
-            # By number, from the last one: arptables does not read all that it prints.
-            for number, text in reversed([*enumerate(here, 1)]):
-                if _words(text) not in wanted:
-                    self._programs.do(ARP, "-D", chain, str(number))
+            texts = {_words(text): text for text in rules}
+            here = [texts.get(_words(rule), rule) for rule in found.chains.get(chain, ())]
+            lines = _patch(chain, here, rules)
+            if lines is None:
+                # Both are there meanwhile, so that nothing opens.
+                lines = [f"-A {chain} {rule}" for rule in rules]
+                # By number, from the last one: arptables does not read all that it prints.
+                lines += [f"-D {chain} {number}" for number in range(len(here), 0, -1)]
+            for line in lines:
+                self._programs.do(ARP, *line.split())
         for line in _jump_changes(found, content):
             self._programs.do(ARP, *line.split())
         for chain in found.chains.keys() - content.chains.keys():

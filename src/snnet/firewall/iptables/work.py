@@ -158,13 +158,13 @@ class Work:
     def commit(self, operations: Sequence[Operation]) -> None:
         """Apply operations of one owner, all removals or none of them; all take effect or none."""
         owner, removing = owner_of(operations[0]), isinstance(operations[0], Remove)
+        whole = not self._undisturbed()  # asked first: what is remembered may be wrong by now
         state = self._state(owner)
         ledger = Ledger(state.nouns, state.broken)
         for operation in operations:
             ledger.apply(operation)
         contents = state.differing(ledger.nouns)
         order = _REMOVAL if removing else _ADDITION
-        whole = not self._undisturbed()
         # Whatever ends the writing, an interrupt for example, it may be half done.
         self._owners.forget(owner)
         try:
