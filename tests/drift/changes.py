@@ -336,6 +336,7 @@ def _sysctls() -> Iterator[Foreign]:
         "router advertisements on a bridge", "cn", "net.ipv6.conf.{bridge}.accept_ra", 2, 0
     )
     yield change("redirects on a bridge", "cn", "net.ipv6.conf.{bridge}.accept_redirects", 1, 0)
+    yield change("no IPv6 on a bridge", "cn", "net.ipv6.conf.{bridge}.disable_ipv6", 1, 0)
     yield change("proxy ARP on a bridge", "hub", "net.ipv4.conf.{cbridge}.proxy_arp", 1, 0)
     yield change("no ARP answers on a bridge", "hub", "net.ipv4.conf.{cbridge}.arp_ignore", 8, 0)
     yield change("no ARP answers on the uplink", "cn", "net.ipv4.conf.eth0.arp_ignore", 8, 0)

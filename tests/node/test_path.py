@@ -17,7 +17,10 @@ import snnet
 from tests.node.world import FakeWorld, vm
 
 HOME = Path(snnet.__file__).parent
-DRIVERS = ("backends/", "firewall/", "contract/applying.py", "contract/drivers.py")
+DRIVERS = (
+    "backends/", "firewall/",
+    "contract/applying.py", "contract/drivers.py", "contract/parameters.py",
+)  # fmt: skip
 
 FIRST, NEXT, DESTROY, LAST = (
     "first VNIC of a subnet",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from snnet.contract import Sysctl
+import pytest
+
+import snnet
+from snnet.contract import Address, Change, Sysctl
 from tests.node.world import World, container, vm
 
-NET = "10.1.0.0/24"
+NET, NET6 = "10.1.0.0/24", "fd00:1::/64"
 
 
 def value(world: World, link: str, parameter: str) -> str | None:
@@ -38,3 +41,51 @@ def test_a_concentrators_tunnels_have_no_ipv6(world: World) -> None:
         assert value(world, tunnel.name, "disable_ipv6") == "1"
     check_bridge(world, bridge)
     cnci.shutdown()
+
+
+def set_value(world: World, link: str, parameter: str, new: str) -> None:
+    name = f"net.ipv6.conf.{link}.{parameter}"
+    old = value(world, link, parameter)
+    assert old is not None
+    change = Change(Sysctl(name=name, value=new), Sysctl(name=name, value=old))
+    assert not world.kernel.apply([change]).errors
+
+
+def addresses6(world: World, link: str) -> set[str]:
+    found = world.kernel.snapshot({Address}).values()
+    nouns = [noun for noun in found if isinstance(noun, Address) and noun.link == link]
+    return {str(noun.address) for noun in nouns if noun.address.version == 6}
+
+
+def both_families(world: World, role: str) -> tuple[snnet.ComputeNode | snnet.Cnci, str, str]:
+    """A node, a link of its own on which the host needs IPv6, and the address there."""
+    if role == "concentrator":
+        cnci = world.cnci()
+        return cnci, cnci.add_remote_subnet((NET, NET6), 7, "192.0.2.21"), "fd00:1::1/64"
+    node = world.node(config=world.config(mode=snnet.NetworkMode.ROUTED))
+    config = container(9, subnet=(NET, NET6), ip=("10.1.0.9", "fd00:1::9"))
+    return node, node.create_vnic(config).vnic.link_name, "fe80::1/64"
+
+
+@pytest.mark.parametrize("role", ["concentrator", "routed"])
+def test_subnets_of_ipv6_work_where_the_host_disabled_it(world: World, role: str) -> None:
+    """As hardening guides have it: ``disable_ipv6`` of all links there are, and of new ones."""
+    set_value(world, "eth0", "disable_ipv6", "0")  # guests that are routed leave by it
+    set_value(world, "default", "disable_ipv6", "1")
+    node, link, address = both_families(world, role)
+    assert address in addresses6(world, link)
+    assert node.verify() == []
+    node.reset_network() if isinstance(node, snnet.ComputeNode) else node.shutdown()
+
+
+@pytest.mark.parametrize("role", ["concentrator", "routed"])
+def test_ipv6_that_somebody_disables_comes_back(world: World, role: str) -> None:
+    node, link, address = both_families(world, role)
+    set_value(world, link, "disable_ipv6", "1")
+    said = f"net.ipv6.conf.{link}.disable_ipv6"
+    assert [line for line in node.verify(quick=True) if said in line]
+    node.repair()
+    assert value(world, link, "disable_ipv6") == "0"
+    assert address in addresses6(world, link)
+    assert node.verify() == []
+    node.reset_network() if isinstance(node, snnet.ComputeNode) else node.shutdown()

@@ -6,10 +6,10 @@ import errno
 import os
 import secrets
 
-from snnet.contract import Bridge, Ifb, Link, Macvtap, Missing, Noun, Tap, Unsupported, Veth
+from snnet.contract import Bridge, Ifb, Link, Macvtap, Missing, Noun, Unsupported
 from snnet.contract.addresses import IPV6_MTU_MIN
 from snnet.contract.links import MACVTAP_INDEX_MIN, Described, is_same_link
-from snnet.contract.network import link_sysctl
+from snnet.contract.parameters import is_routed, quiet_parameters
 
 TUN = "/dev/net/tun"
 """The device that creates taps."""
@@ -42,36 +42,6 @@ def without_link_local(link: Link) -> bool:
     return is_routed(link)
 
 
-def is_routed(link: Link) -> bool:
-    """Whether the host answers ARP on the link for addresses that it routes elsewhere."""
-    return isinstance(link, (Tap, Veth)) and link.proxy_arp
-
-
-def routed_sysctls(link: Link) -> dict[str, str]:
-    """Return the parameters that make the host answer for others on the link, without delay."""
-    return {
-        link_sysctl("ipv4.conf", link.name, "proxy_arp"): "1",
-        link_sysctl("ipv4.neigh", link.name, "proxy_delay"): "0",
-    }
-
-
-def quiet_sysctls(link: Link) -> dict[str, str]:
-    """Return the parameters that keep the host's IPv6 from using the link.
-
-    They do not exist on a host without IPv6.  A bridge port needs no IPv6 at all: its
-    frames go to the bridge.  Nor does an ifb.  A bridge and the host's end of a routed guest
-    take no routes or addresses from router advertisements.  ``addr_gen_mode`` none does not
-    prevent that (addrconf_prefix_rcv, net/ipv6/addrconf.c).
-    """
-    if link.master is not None or isinstance(link, Ifb):
-        quiet = {"disable_ipv6": "1"}
-    elif (isinstance(link, Bridge) and not link.link_local) or is_routed(link):
-        quiet = {"accept_ra": "0", "accept_redirects": "0"}
-    else:
-        quiet = {}
-    return {link_sysctl("ipv6.conf", link.name, name): value for name, value in quiet.items()}
-
-
 def starts_anew(link: Link, was: Link) -> bool:
     """Whether a new MTU gives the link an IPv6 with the kernel's own parameters.
 
@@ -79,7 +49,7 @@ def starts_anew(link: Link, was: Link) -> bool:
     net/ipv6/addrconf.c).
     """
     return (was.mtu or 0) < IPV6_MTU_MIN <= (link.mtu or 0) and (
-        without_link_local(link) or bool(quiet_sysctls(link))
+        without_link_local(link) or bool(quiet_parameters(link))
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from typing import Any, Self
 
-from snnet.contract import Address, Bridge, Ifb, IPAddress, Link, Path, PortForward, PublicIp
+from snnet.contract import Address, IPAddress, Link, Path, PortForward, PublicIp
 from snnet.contract.network import DADFAILED, TENTATIVE, link_sysctl
 
 from .rules import Rule
@@ -112,17 +112,6 @@ def rp_filters(device: str) -> tuple[str, str]:
     return link_sysctl("ipv4.conf", "all", "rp_filter"), link_sysctl(
         "ipv4.conf", device, "rp_filter"
     )
-
-
-def quiet_parameters(link: Link) -> dict[str, str]:
-    """The parameters that keep the host's IPv6 from a bridge, a port of one, and an ifb."""
-    if link.master is not None or isinstance(link, Ifb):
-        quiet = {"disable_ipv6": "1"}
-    elif isinstance(link, Bridge) and not link.link_local:
-        quiet = {"accept_ra": "0", "accept_redirects": "0"}
-    else:
-        quiet = {}
-    return {link_sysctl("ipv6.conf", link.name, name): value for name, value in quiet.items()}
 
 
 def about_way(remote: IPAddress, way: Path | None) -> Iterator[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from snnet.contract import Driver, Key, Link, Noun, Sysctl, keyed
 from snnet.contract.network import FORWARDING
-from snnet.core.inputs import forwarding_of, quiet_parameters
+from snnet.contract.parameters import quiet_parameters
+from snnet.core.inputs import forwarding_of
 from snnet.core.records import Records
 
 
@@ -13,7 +14,7 @@ def changed_parameters(
 ) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
     """Return those that somebody changed: as found, and as wanted.
 
-    Those by which the host forwards, and those that keep its IPv6 from bridges and ports.
+    Those by which the host forwards, and those that keep its IPv6 from links of the node.
     """
     if Sysctl not in backend.carries:
         return {}, {}

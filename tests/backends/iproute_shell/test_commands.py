@@ -50,7 +50,8 @@ FORWARD = Change(
                 "type bridge forward_delay 0 stp_state 0",
                 "ip link set dev b alias 'the bridge'\"'\"'s' mtu 1450",
                 "ip link set dev b addrgenmode none",
-                "sysctl -e -w net.ipv6.conf.b.accept_ra=0 net.ipv6.conf.b.accept_redirects=0",
+                "sysctl -e -w net.ipv6.conf.b.accept_ra=0 net.ipv6.conf.b.accept_redirects=0 "
+                "net.ipv6.conf.b.disable_ipv6=0",
                 "ip link set dev b up",
             ],
         ),
@@ -73,7 +74,8 @@ FORWARD = Change(
                 "ip link set dev t.1 addrgenmode none",
                 "sysctl -w net.ipv4.conf.t/1.proxy_arp=1",
                 "sysctl -w net.ipv4.neigh.t/1.proxy_delay=0",
-                "sysctl -e -w net.ipv6.conf.t/1.accept_ra=0 net.ipv6.conf.t/1.accept_redirects=0",
+                "sysctl -e -w net.ipv6.conf.t/1.accept_ra=0 net.ipv6.conf.t/1.accept_redirects=0 "
+                "net.ipv6.conf.t/1.disable_ipv6=0",
                 "ip link set dev t.1 up",
             ],
         ),

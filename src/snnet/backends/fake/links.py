@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from snnet.contract import Bridge, DhcpScope, Ifb, Link, Macvtap, Other, Tap, Tunnel, Veth
+from snnet.contract import Bridge, DhcpScope, Link, Macvtap, Other, Tap, Tunnel, Veth
 from snnet.contract.addresses import IPV6_MTU_MIN, NO_MAC, is_mac, is_multicast_mac
 from snnet.contract.links import ALIAS_MAX, MACVTAP_INDEX_MIN, is_link_name, is_same_link
+from snnet.contract.parameters import is_routed, quiet_parameters, routed_parameters
 
 from .addresses import (
     drop_ipv6,
@@ -208,26 +209,19 @@ class LinkRules:
         if isinstance(link, Bridge):
             state.ports[link.name] = {}
         state.put_link(link)
-        routed = isinstance(link, (Tap, Veth)) and link.proxy_arp
-        if routed:
-            self._sysctls.answer_for_others(link.name)
+        if is_routed(link):
+            self._sysctls.set_link(link.name, routed_parameters(link))
         self._quieten(link)
         if link.master is not None:
             join(state, link)
 
     def _quieten(self, link: Link) -> None:
         """Keep the host's IPv6 from the link, as drivers do before a link comes up."""
-        routed = isinstance(link, (Tap, Veth)) and link.proxy_arp
         if (link.mtu or 0) < IPV6_MTU_MIN:
             return  # it has no IPv6, and no parameters of that
-        if link.master is not None:
-            if not ipv6_is_disabled(self._state, link.name):
-                self._sysctls.quieten(link.name, "disable_ipv6", value="1")
-                drop_ipv6(self._state, link.name)
-        elif isinstance(link, Ifb):
-            self._sysctls.quieten(link.name, "disable_ipv6", value="1")
-        elif routed or (isinstance(link, Bridge) and not link.link_local):
-            self._sysctls.quieten(link.name, "accept_ra", "accept_redirects", value="0")
+        if link.master is not None and not ipv6_is_disabled(self._state, link.name):
+            drop_ipv6(self._state, link.name)
+        self._sysctls.set_link(link.name, quiet_parameters(link))
 
     def _free_macvtap_index(self) -> int:
         index = MACVTAP_INDEX_MIN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from snnet.contract import Sysctl
@@ -117,15 +118,10 @@ class SysctlRules:
         is_small = link.mtu is not None and link.mtu < IPV6_MTU_MIN and conf.link != "lo"
         return not (is_small and conf.table.startswith("ipv6."))
 
-    def quieten(self, link: str, *parameters: str, value: str) -> None:
-        """Set IPv6 parameters of the link."""
-        for parameter in parameters:
-            self._set(link_sysctl("ipv6.conf", link, parameter), value, link)
-
-    def answer_for_others(self, link: str) -> None:
-        """Turn on ``proxy_arp`` for the link, without delay."""
-        self._set(link_sysctl("ipv4.conf", link, "proxy_arp"), "1", link)
-        self._set(link_sysctl("ipv4.neigh", link, "proxy_delay"), "0", link)
+    def set_link(self, link: str, parameters: Mapping[str, str]) -> None:
+        """Set parameters of the link."""
+        for name, value in parameters.items():
+            self._set(name, value, link)
 
     def _set(self, name: str, value: str, link: str | None = None) -> None:
         """Set a parameter, which belongs to the link."""

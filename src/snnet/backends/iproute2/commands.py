@@ -11,9 +11,6 @@ from snnet.backends.linux import (
     comes_up_later,
     first_mtu,
     free_macvtap_index,
-    is_routed,
-    quiet_sysctls,
-    routed_sysctls,
     starts_anew,
     without_link_local,
 )
@@ -46,6 +43,7 @@ from snnet.contract import (
 )
 from snnet.contract.addresses import NO_MAC
 from snnet.contract.network import MAIN_TABLE, SNNET_PROTOCOL
+from snnet.contract.parameters import is_routed, quiet_parameters, routed_parameters
 from snnet.contract.shaping import FILTER_PRIORITY, QDISC_HANDLE
 
 from .kinds import CODECS
@@ -156,7 +154,7 @@ def _add_link(link: Link) -> Iterator[Command]:
     if without_link_local(link):
         yield [*alone, "addrgenmode", "none"]
     if is_routed(link):
-        for name, value in routed_sysctls(link).items():
+        for name, value in routed_parameters(link).items():
             yield ["sysctl", "-w", f"{name}={value}"]
     yield from _quiet(link)
     if link.up and later:
@@ -171,7 +169,7 @@ def _settings(link: Link, settings: Iterable[tuple[str, Setting, int]]) -> Itera
 
 def _quiet(link: Link) -> Iterator[Command]:
     """The command that keeps the host's IPv6 from the link, if any is needed."""
-    if quiet := quiet_sysctls(link):
+    if quiet := quiet_parameters(link):
         # -e: a host without IPv6 does not have these.
         yield ["sysctl", "-e", "-w", *(f"{name}={value}" for name, value in quiet.items())]
 

@@ -13,15 +13,13 @@ from snnet.backends.linux import (
     check_same,
     comes_up_later,
     free_macvtap_index,
-    is_routed,
-    quiet_sysctls,
-    routed_sysctls,
     starts_anew,
     without_link_local,
 )
 from snnet.backends.settings import Setting, may_follow_bridge, of_bridges_down, to_change, to_set
 from snnet.contract import Bridge, Link, Macvtap, Sysctl, Tap, Veth, Vxlan
 from snnet.contract.network import link_sysctl
+from snnet.contract.parameters import is_routed, quiet_parameters, routed_parameters
 from snnet.system.netlink import NetlinkError
 
 from .answers import Answers
@@ -192,8 +190,8 @@ class Links:
 
     def _quieten(self, link: Link) -> None:
         """Set the kernel parameters of the link, before it comes up."""
-        routed = routed_sysctls(link) if is_routed(link) else {}
-        quiet = quiet_sysctls(link)
+        routed = routed_parameters(link) if is_routed(link) else {}
+        quiet = quiet_parameters(link)
         if routed or quiet:
             self._sysctls.write(routed, quiet)
 
@@ -281,7 +279,7 @@ class Links:
         if without_link_local(link):
             self._set({INDEX: index, NO_LINK_LOCAL: None}, None)
         self._quieten(link)
-        if disabled.name not in quiet_sysctls(link) and before is not None:
+        if disabled.name not in quiet_parameters(link) and before is not None:
             self._sysctls.write({}, {disabled.name: before.value})
 
     def _changes(self, index: int, link: Link, names: frozenset[str]) -> tuple[Values, str | None]:
