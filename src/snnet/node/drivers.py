@@ -181,16 +181,21 @@ class Drivers:
         for driver in self.all:
             driver.tidy()
 
-    def tear_down(self, plan: Plan) -> Outcome:
+    def tear_down(self, plan: Plan, *, looked: bool = True) -> Outcome:
         """Carry out as much of the plan as possible; what is already so counts as done.
 
-        Descriptors of taps that are created on the way are closed.
+        Descriptors of taps that are created on the way are closed.  If nobody has ``looked``
+        whether it was all there, raises the Missing of what was not, after trying everything.
         """
         outcome = Outcome()
         try:
             self.apply(plan.operations, keep_going=True, into=outcome)
         finally:
             outcome.close_fds()
+        if not looked:
+            for error in outcome.errors.values():
+                if isinstance(error, Missing):
+                    raise error
         for number, error in list(outcome.errors.items()):
             if self._is_so_already(plan.operations[number], error):
                 del outcome.errors[number]

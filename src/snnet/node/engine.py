@@ -180,7 +180,7 @@ class Engine(Generic[R]):
                     alone = True
                     continue
                 try:
-                    result, done = self._carry_out(call, draft, deadline, news)
+                    result, done = self._carry_out(call, draft, deadline, news, host)
                 except (Exists, Missing) as error:
                     if host.looking and isinstance(error, Exists):
                         raise _collision(error) from error
@@ -220,7 +220,7 @@ class Engine(Generic[R]):
         self._intents.settle(entries, whole=claim.everything)
 
     def _carry_out(
-        self, call: Call[R, Any, D, T], draft: D, deadline: Deadline, news: News
+        self, call: Call[R, Any, D, T], draft: D, deadline: Deadline, news: News, host: HostView
     ) -> tuple[T, Done]:
         plan = draft.plan
         setting_up = call.mode is Mode.ALL_OR_NOTHING
@@ -241,7 +241,7 @@ class Engine(Generic[R]):
             except BaseException as error:
                 self._drivers.undo(plan, outcome, error, call.what)
                 raise
-        outcome = self._drivers.tear_down(plan)
+        outcome = self._drivers.tear_down(plan, looked=host.looking)
         left = {plan.operations[number].noun.key for number in outcome.errors}
         return self._publish(call, draft, Done(plan, outcome, left), news)
 

@@ -77,17 +77,27 @@ class BridgedLayout(Layout[TenantRequest]):
                 return Part(known)
             rules = host.carried(known.rules)
             return Part(known, rules, host.find(rules.values()))
+        if known is None and not look and not strays:  # a driver refuses what is there already
+            known = self._new(
+                request, host, (host.name(ids.BRIDGE, identity), host.name(ids.TUNNEL, identity))
+            )
+            return Part(known, host.carried(known.nouns()))
         names, links = self._links(identity, known, host, strays)
         if known is None or known.tunnel is None or names != _names(known):
-            host.check_address()
-            host.check_path(request.concentrator_ip)
-            known = build_subnet(self.site, request, *names)
-            host.warn_of_unguarded(known.rules)
+            known = self._new(request, host, names)
         return Part(
             known,
             host.carried(known.nouns()),
             links | host.find(host.carried(known.rules).values()),
         )
+
+    def _new(self, request: TenantRequest, host: HostView, names: tuple[str, str]) -> TenantSubnet:
+        """Return a subnet with these names of its bridge and its tunnel."""
+        host.check_address()
+        host.check_path(request.concentrator_ip)
+        new = build_subnet(self.site, request, *names)
+        host.warn_of_unguarded(new.rules)
+        return new
 
     def _links(
         self,
@@ -107,7 +117,7 @@ class BridgedLayout(Layout[TenantRequest]):
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
     ) -> Part:
-        return Part(subnet, {}, host.find_ours(host.carried(subnet.nouns()).values()))
+        return Part(subnet, {}, host.known(subnet.nouns()))
 
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:
         if known is None or known.tunnel is None:

@@ -140,6 +140,6 @@ def found_of(subnet: TenantSubnet, host: HostView) -> dict[Key, Noun]:
     The kernel removes entries for guests on other nodes with the links.  The plan has them all
     the same, so that a rollback restores them.
     """
-    found = host.find_ours(host.carried(subnet.nouns()).values())
+    found = host.known(subnet.nouns())
     reach = host.find(subnet.reach) if host.looking else keyed(subnet.reach)
     return found | {key: noun for key, noun in reach.items() if noun.within in found}

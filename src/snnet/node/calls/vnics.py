@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from snnet.config import VnicRole
-from snnet.contract import Announcement, Conflict, Key, Link, Noun, Nouns, keyed, link_key
+from snnet.contract import Announcement, Conflict, Key, Link, Noun, Nouns, keyed
 from snnet.core import identity as ids
 from snnet.core.announcing import of_vnic
-from snnet.core.building import build_vnic, change_vnic, unknown_dependents
+from snnet.core.building import build_vnic, change_vnic
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import (
     check_apart,
@@ -22,7 +22,6 @@ from snnet.core.events import ContainerEvent
 from snnet.core.groups import check_known, check_members, group_thing
 from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
-from snnet.core.planner import recalled
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
 from snnet.core.shaping import block_of
 from snnet.core.telling import container_info
@@ -32,6 +31,7 @@ from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing, nobody
 from ..host import HostView
 from ..results import CreatedVnic, DestroyedVnic, Event
+from .finding import block_name, found_of_vnic, found_with
 from .layout import Layout
 from .peers import take_in
 
@@ -198,8 +198,10 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         draft = VnicsDraft()
         if self._requests:
             self._draft_requests(draft, known, host)
+        # What is wanted again is looked up: it may be there with other values.
+        look = host.looking or bool(self._requests)
         for identity in self._gone:
-            found = _found(host, identity, known.vnics.get(identity))
+            found = found_of_vnic(host, identity, known.vnics.get(identity), look=look)
             if not any(isinstance(noun, Link) for noun in found.values()):
                 for kind in (ids.VM, ids.CONTAINER):
                     draft.strays += host.listing.stray(kind, identity)
@@ -256,14 +258,14 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             name = host.name(kind, identity)
         block = ""
         if request.policy.rate_from_guest is not None:
-            block = _block(host, identity, old, look=look)
+            block = block_name(host, identity, old, look=look)
         vnic = self._wanted(request, subnet, name, block, old, host)
         found: dict[Key, Noun] = {}
         if look:
             depending = old.dependents if old else ()
             dependents = keyed((*depending, *vnic.dependents)).values()
             keys = {vnic.link.key, *([old.link.key] if old else ())}
-            found = _found_with(host, link, keys, dependents)
+            found = found_with(host, link, keys, dependents)
         draft.add(("vnic", *identity), host.carried(vnic.nouns()), found)
         draft.made.append((subnet, vnic))
 
@@ -358,42 +360,3 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         for subnet, _ in draft.made:
             if subnet.id not in records.subnets:
                 records.put_subnet(subnet)
-
-
-def _block(host: HostView, identity: VnicId, old: Vnic | None, *, look: bool) -> str:
-    """The name for the ifb of a VNIC."""
-    if not look:
-        return host.name(ids.RATE, identity)
-    return host.locate(ids.RATE, identity, block_of(old.dependents) if old else None)[0]
-
-
-def _found(host: HostView, identity: VnicId, vnic: Vnic | None) -> dict[Key, Noun]:
-    """Return what is on the host of a VNIC, whether the node knows it or not."""
-    if vnic is not None:
-        kind = ids.VM if vnic.role is VnicRole.TENANT_VM else ids.CONTAINER
-        link = host.locate(kind, identity, vnic.link)[1]
-        found = _found_with(host, link, {vnic.link.key}, vnic.dependents)
-        return recalled(found, vnic.nouns())
-    # Its rates go with its links, of which the ifb is one.
-    block = host.locate(ids.RATE, identity)[1]
-    found = keyed([block] if block is not None else [])
-    for kind in (ids.VM, ids.CONTAINER):
-        name, link = host.locate(kind, identity)
-        found |= _found_with(
-            host, link, {link_key(name)}, unknown_dependents(host.site, name, link)
-        )
-    return found
-
-
-def _found_with(
-    host: HostView, link: Link | None, keys: set[Key], dependents: Iterable[Noun]
-) -> dict[Key, Noun]:
-    """The link of a VNIC, and what of these nouns is there; it could have had these keys.
-
-    What hung on a link deleted behind our back died with it, and what is on a foreign one that
-    has the name now is not ours.
-    """
-    found: dict[Key, Noun] = {} if link is None else {link.key: link}
-    if keys != found.keys():
-        dependents = [noun for noun in dependents if noun.within not in keys - found.keys()]
-    return found | host.find_ours(host.carried(dependents).values())

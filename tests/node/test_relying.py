@@ -1,0 +1,128 @@
+"""What a call relies on without a look at the host, and what it does where that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from snnet.backends.fake import FakeFirewall
+from snnet.contract import Add, Bridge, Driver, Noun, Owned, Remove, Tap, Vxlan
+from tests.node.world import FakeWorld, vm
+
+
+@contextmanager
+def looked_up(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Noun]]:
+    """Yield what the driver is asked for during the block; fail if it is to list anything."""
+    asked: list[Noun] = []
+    find = driver.find
+
+    def seen(noun: Noun) -> Noun | None:
+        asked.append(noun)
+        return find(noun)
+
+    def listed(types: object = None) -> dict[object, Noun]:
+        raise AssertionError(f"listed {types}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "find", seen)
+        patch.setattr(driver, "snapshot", listed)
+        yield asked
+
+
+def nouns_of(world: FakeWorld) -> list[Noun]:
+    """All that the node made."""
+    links = {link.name for link in world.links()}
+    found = world.kernel.state.nouns.values()
+    return [one for one in found if isinstance(one, Owned) or one.key[1] in links]
+
+
+def remove(world: FakeWorld, noun: Noun) -> None:
+    """Remove it behind the node's back."""
+    driver = FakeFirewall(world.kernel.host) if isinstance(noun, Owned) else world.kernel
+    assert driver.apply([Remove(noun)]).error is None
+
+
+def test_a_next_vnic_looks_at_nothing_but_its_tunnel(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else would notice that the tunnel is gone."""
+    node = fake.node()
+    node.create_vnic(vm(9))
+    with looked_up(fake.kernel, monkeypatch) as asked:
+        node.create_vnic(vm(10))
+    (tunnel,) = asked
+    assert tunnel == node.topology().subnets[0].tunnel
+
+
+def test_the_first_vnic_of_a_subnet_looks_at_the_nodes_address_alone(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = fake.node()
+    with looked_up(fake.kernel, monkeypatch) as asked:
+        node.create_vnic(vm(9))
+    assert [noun.key[0] for noun in asked if noun.key[0] != "path"] == ["address"]
+
+
+def test_the_removal_of_a_vnic_looks_at_nothing(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = fake.node()
+    before = fake.text()
+    for guest in (9, 10, 11):
+        node.create_vnic(vm(guest))
+    with looked_up(fake.kernel, monkeypatch) as asked:
+        node.destroy_vnic(vm(9))
+        node.destroy_vnics([vm(10), vm(11)])
+    assert asked == []
+    assert fake.text() == before
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["last", "not the last"])
+def test_what_is_gone_already_does_not_hinder_a_removal(fake: FakeWorld, last: bool) -> None:
+    """Whatever of it somebody else removed."""
+    node = fake.node()
+    if not last:
+        node.create_vnic(vm(9))
+    before = fake.text()
+    node.create_vnic(vm(10))
+    made = [noun for noun in nouns_of(fake) if str(noun) not in before]
+    assert len(made) >= 4
+    for noun in made:
+        remove(fake, noun)
+        node.destroy_vnic(vm(10))
+        assert fake.text() == before, noun
+        assert node.verify() == []
+        node.create_vnic(vm(10))
+
+
+@pytest.mark.parametrize("kind", [Bridge, Vxlan])
+def test_a_foreign_link_with_the_name_of_a_new_one_is_left_alone(
+    fake: FakeWorld, kind: type[Bridge | Vxlan]
+) -> None:
+    node = fake.node(config=fake.config(tunnel="vxlan"))
+    (added,) = [op.noun for op in node.plan_create_vnic(vm(9)) if type(op.noun) is kind]
+    assert isinstance(added, (Bridge, Vxlan))
+    foreign = Tap(name=added.name, group=0)
+    fake.add(foreign)
+    before = fake.text()
+    node.create_vnic(vm(9))
+    assert node.verify() == []
+    assert len([one for one in fake.links() if type(one) is kind]) == 1
+    node.destroy_vnic(vm(9))
+    assert fake.text() == before
+
+
+def test_a_rule_that_is_there_already_does_not_hinder_the_first_vnic(fake: FakeWorld) -> None:
+    """A node that was killed may have left it."""
+    node = fake.node()
+    before = fake.text()
+    rules = [op.noun for op in node.plan_create_vnic(vm(9)) if isinstance(op.noun, Owned)]
+    assert len(rules) >= 4
+    for rule in rules:
+        assert FakeFirewall(fake.kernel.host).apply([Add(rule)]).error is None
+        node.create_vnic(vm(9))
+        assert node.verify() == [], rule
+        node.destroy_vnic(vm(9))
+        assert fake.text() == before, rule
