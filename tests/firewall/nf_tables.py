@@ -478,6 +478,8 @@ def _data_text(data: dict[int, bytes]) -> str:
         (word,) = (word for word, number in _VERDICTS.items() if number == code)
         return f"{word} {_text(verdict[2])}"
     raw = data[1]
+    if len(raw) == 2:
+        return str(int.from_bytes(raw, "big"))
     size = 4 if len(raw) in (4, 8) else 16
     port = f" . {int.from_bytes(raw[size : size + 2], 'big')}" if raw[size:] else ""
     return f"{ip_address(raw[:size])}{port}"
@@ -521,6 +523,8 @@ def _data(text: str) -> bytes:
     if word in _VERDICTS:
         code = (_VERDICTS[word] & 0xFFFFFFFF).to_bytes(4, "big")
         return attribute(2, attribute(1, code) + attribute(2, _string(chain)), nested=True)
+    if text.isdigit():
+        return attribute(1, int(text).to_bytes(2, "big"))
     address, _, port = text.partition(" . ")
     return attribute(
         1, ip_address(address).packed + (int(port).to_bytes(2, "big") + b"\0\0" if port else b"")

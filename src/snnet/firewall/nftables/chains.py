@@ -5,44 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import collapse_addresses
 
-from snnet.contract import TUNNEL_PORTS, MssClamp, PortForward
+from snnet.contract import TUNNEL_PORTS, PortForward
 from snnet.contract.rules import with_port
 
 from . import drops
 from .families import FAMILIES, each, family_of
 from .tables import Table
-
-# -- clamps of the TCP segment size: a chain for each link ----------------------------
-
-CLAMP_CHAIN = "mss-"
-
-
-def clamp_chain(link: str) -> str:
-    """Return the name of the chain that lowers the size for what passes the link."""
-    return f"{CLAMP_CHAIN}{link}"
-
-
-def make_clamp_chain(table: Table, clamp: MssClamp) -> list[str]:
-    """Return the commands that make the chain with its rules, and replace an old one."""
-    chain = clamp_chain(clamp.link)
-    return [
-        f"add chain {table} {chain}",
-        f"flush chain {table} {chain}",
-        *(f"add rule {table} {chain} {rule}" for rule in clamp_rules(clamp)),
-    ]
-
-
-def clamp_rules(clamp: MssClamp) -> list[str]:
-    """Return the rules of the chain for this clamp.
-
-    The kernel never raises the option (nft_exthdr_tcp_set_eval, net/netfilter/nft_exthdr.c).
-    """
-    families = ("ip", "ip6") if clamp.bridged else ("ipv4", "ipv6")
-    which = "ether type" if clamp.bridged else "meta nfproto"
-    return [
-        f"{which} {family} tcp option maxseg size set {size}"
-        for family, size in zip(families, clamp.sizes, strict=True)
-    ]
 
 
 def remove_chain(table: Table, chain: str) -> list[str]:

@@ -33,8 +33,8 @@ from snnet.contract import (
 )
 
 from . import groups
-from .chains import clamp_chain, source_chain
-from .families import collapsed, family_of
+from .chains import source_chain
+from .families import FAMILIES, V4, collapsed, family_of
 from .records import CONTINUES, MORE, port_groups_words
 from .tables import ARP, BRIDGE, INET
 from .types import (
@@ -173,8 +173,10 @@ def _dhcp_guard(noun: DhcpGuard) -> Iterator[Element]:
 
 
 def _mss_clamp(noun: MssClamp) -> Iterator[Element]:
-    family, jump = BRIDGE if noun.bridged else INET, f"jump {clamp_chain(noun.link)}"
-    yield Element(family, "clamps", (IFNAME,), (noun.link,), jump, str(noun.mtu))
+    family = BRIDGE if noun.bridged else INET
+    for of, size in zip(FAMILIES, noun.sizes, strict=True):
+        comment = str(noun.mtu) if of is V4 else ""
+        yield Element(family, f"clamps{of.s}", (IFNAME,), (noun.link,), str(size), comment)
 
 
 def _arp_guard(noun: ArpGuard) -> Iterator[Element]:

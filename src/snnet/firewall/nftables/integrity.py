@@ -14,7 +14,6 @@ from snnet.contract import (
     GroupMembers,
     GroupRules,
     IPNetwork,
-    MssClamp,
     Noun,
     Owned,
     PortForward,
@@ -226,9 +225,6 @@ def _own_chains(noun: Noun) -> tuple[str, dict[str, list[str]]]:
             return INET, chains.zone_chains(zone, outbound)
         case PortForward(sources=[_, *_]):
             return INET, {chains.source_chain(noun): [chains.source_rule(noun)]}
-        case MssClamp(link=link, bridged=bridged):
-            family = BRIDGE if bridged else INET
-            return family, {chains.clamp_chain(link): chains.clamp_rules(noun)}
         case GroupMembers() | GroupRules() | PortGroups():
             return groups.table_of(noun).family, groups.chains_of(noun)
     return INET, {}

@@ -244,6 +244,8 @@ def _data(element: bytes) -> str:
         code = int.from_bytes(verdict[VERDICT_CODE], "big")
         return f"{VERDICTS.get(code, code)} {_text(verdict.get(VERDICT_CHAIN, b''))}"
     value = data.get(VALUE, b"")
+    if len(value) == 2:
+        return str(int.from_bytes(value, "big"))
     size = {4: 4, 8: 4, 16: 16, 20: 16}.get(len(value))  # an address, or address and port
     if size is None:
         return value.hex()

@@ -16,7 +16,6 @@ from snnet.contract import (
     Denied,
     GroupMembers,
     GroupRules,
-    MssClamp,
     Noun,
     Operation,
     Owned,
@@ -35,7 +34,7 @@ from . import chains, groups, tables
 from .elements import Element, elements
 from .families import FAMILIES, family_of
 from .needs import Need, needs
-from .tables import BRIDGE, INET, Part, Table
+from .tables import INET, Part, Table
 
 UNRECORDED = (Zone, GroupMembers, GroupRules)
 """Nouns that have no element as their record: their chains say whether they are there."""
@@ -93,7 +92,7 @@ class PreparedOperation:
             raise Denied(f"cannot {operation}: {error}", operation=operation) from None
         if isinstance(noun, _CHECKED) and (fault := noun.fault()):
             raise error_for(errno.EINVAL, str(operation), detail=fault)
-        if isinstance(noun, (MssClamp, PortGroups)) and not tables.is_zone(noun.link):
+        if isinstance(noun, PortGroups) and not tables.is_zone(noun.link):
             raise error_for(errno.EINVAL, str(operation), detail="no chain can have that name")
         if isinstance(noun, (Zone, ZoneLink)) and not tables.is_zone(noun.zone):
             raise error_for(errno.EINVAL, str(operation), detail="not a zone id")
@@ -173,11 +172,6 @@ def chain_commands(operation: Operation) -> tuple[list[str], list[str]]:
             if removes:
                 return [], chains.remove_source_chain(table, noun)
             return chains.make_source_chain(table, noun), []
-        case MssClamp(owner=owner, link=link, bridged=bridged):
-            table = Table(BRIDGE if bridged else INET, owner)
-            if removes:
-                return [], chains.remove_chain(table, chains.clamp_chain(link))
-            return chains.make_clamp_chain(table, noun), []
         case PortGroups():
             table = groups.table_of(noun)
             return ([], groups.remove(table, noun)) if removes else (groups.make(table, noun), [])

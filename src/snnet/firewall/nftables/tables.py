@@ -121,7 +121,7 @@ set tunnels{s} { type ifname . {addr}; }
 set tunnel_ports { type inet_service; }
 set tunnel_peers{s} { type {addr} . inet_service; }
 set gre_peers { type ipv4_addr; }
-map clamps { type ifname : verdict; }
+map clamps{s} { typeof iifname : tcp option maxseg size; }
 """)
 
 _NAT = """
@@ -206,9 +206,13 @@ chain isolation goto drop-host
 """),
     CLAMP: """
 chain clamp { type filter hook forward priority mangle; policy accept; }
-chain clamp tcp flags & (syn | rst) == syn iifname vmap @clamps
-chain clamp tcp flags & (syn | rst) == syn oifname vmap @clamps
-""",
+chain clamp tcp flags & (syn | rst) == syn jump opening
+chain opening
+"""
+    + each("""
+chain opening meta nfproto {proto} tcp option maxseg size set iifname map @clamps{s}
+chain opening meta nfproto {proto} tcp option maxseg size set oifname map @clamps{s}
+"""),
     CONFINED: CONFINE,
     FORWARD: """
 chain forward { type filter hook forward priority filter; policy accept; }
@@ -241,15 +245,20 @@ set routers { type ifname . ether_addr; }
 set own { type ifname . ether_addr; }
 set clients { type ifname; }
 set leases { typeof iifname . @th,288,48; }
-map clamps { type ifname : verdict; }
+map clamps { typeof iifname : tcp option maxseg size; }
+map clamps6 { typeof iifname : tcp option maxseg size; }
 """
 
 _BRIDGE = {
     CLAMP: """
 chain clamp { type filter hook forward priority -150; policy accept; }
-chain clamp tcp flags & (syn | rst) == syn iifname vmap @clamps
-chain clamp tcp flags & (syn | rst) == syn oifname vmap @clamps
-""",
+chain clamp tcp flags & (syn | rst) == syn jump opening
+chain opening
+"""
+    + each("""
+chain opening ether type {ip} tcp option maxseg size set iifname map @clamps{s}
+chain opening ether type {ip} tcp option maxseg size set oifname map @clamps{s}
+"""),
     GROUPS: BRIDGED + drops.chains(drops.IN, drops.OUT),
     PORTS: senders.RULES + GUARD6 + drops.chains(*_OF_GUESTS),
 }

@@ -168,12 +168,14 @@ def _encoded(element: Element, *, whole: bool) -> bytes:
 
 @lru_cache(maxsize=256)
 def _data(text: str) -> bytes:
-    """Return what a map has for a key: a verdict, an address, or address and port."""
+    """Return what a map has for a key: a verdict, an address, address and port, or a number."""
     first, *others = text.split()
     if first in _CODES:
         verdict = attribute(VERDICT_CODE, _CODES[first].to_bytes(4, "big"))
         verdict += attribute(VERDICT_CHAIN, others[0].encode() + b"\0")
         return attribute(VERDICT, verdict, nested=True)
+    if first.isdigit():
+        return attribute(VALUE, int(first).to_bytes(2, "big"))
     raw = ip_address(first).packed
     if others:
         raw += int(others[-1]).to_bytes(2, "big") + bytes(2)
