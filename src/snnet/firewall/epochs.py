@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -68,6 +67,7 @@ class Epochs:
             return certain
 
     def _read(self) -> int | None:
-        with contextlib.suppress(NetlinkError):
+        try:
             return nf_tables.generation(self._kernel)
-        return None
+        except NetlinkError:
+            return None

@@ -66,8 +66,13 @@ class KernelFirewall(Driver):
             raise
         if outcome.unsure:
             self._translations.learn(None, ())
-        numbered = enumerate(operations, first)
-        self._follow(operation for number, operation in numbered if number in outcome.done)
+        changed = [
+            operation
+            for number, operation in enumerate(operations, first)
+            if isinstance(operation.noun, TRANSLATING) and number in outcome.done
+        ]
+        if changed:
+            self._follow(changed)
         return outcome
 
     def transfer(self, operations: Sequence[Operation]) -> Outcome:
@@ -75,9 +80,8 @@ class KernelFirewall(Driver):
         self._translations.learn(None, ())
         return super().apply(operations, keep_going=True)
 
-    def _follow(self, done: Iterable[Operation]) -> None:
+    def _follow(self, changed: Sequence[Operation]) -> None:
         """Forget the connections that the change concerns and no rule allows any more."""
-        changed = [operation for operation in done if isinstance(operation.noun, TRANSLATING)]
         self._translations.follow(changed)
         ending = [operation for operation in changed if may_end(operation)]
         try:

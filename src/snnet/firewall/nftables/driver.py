@@ -225,7 +225,7 @@ class NftablesFirewall(KernelFirewall):
         if self._usage.outdated():  # others may have removed parts that nobody needed
             self._made = {part for part in self._made if self._stored.has(part)}
         kept = self._kept(steps)
-        needed = {part for step in (*kept, *steps) if not step.removes for part in step.parts}
+        needed = {part for step in (*kept, *steps) if step.growth >= 0 for part in step.parts}
         changes = [command for step in (*kept, *steps) for command in step.commands]
         recreated = {part.table for part in needed} & self._damaged.keys()
         changes += shared([*kept, *steps], recreated, self._stored)
@@ -259,6 +259,8 @@ class NftablesFirewall(KernelFirewall):
         Somebody flushed rules: the tables are recreated whole, so that what one call adds
         does not cost other nouns what is left of them.
         """
+        if not self._damaged:
+            return []
         adding = {step.owner for step in steps if not step.removes}
         owners = adding & {table.owner for table in self._damaged}
         if not owners:

@@ -40,7 +40,6 @@ from .tables import ARP, BRIDGE, INET
 from .types import (
     ETHER,
     IFNAME,
-    INTERVALS,
     IPV4,
     IPV6,
     PORT,
@@ -81,11 +80,6 @@ class Element(NamedTuple):
             words += f' comment "{self.comment}"'
         return f"{words} : {self.data}" if whole and self.data else words
 
-    @property
-    def is_interval(self) -> bool:
-        """Whether it is a network in a set of networks, which may overlap others there."""
-        return self.types[0] in INTERVALS
-
     def packed(self) -> bytes:
         """Return the key as the kernel's bytes.  Raise ``Rejected`` for a bad value."""
         try:
@@ -96,7 +90,10 @@ class Element(NamedTuple):
 
     def last(self) -> bytes:
         """Return the last key that it matches, as the kernel's bytes; none without a range."""
-        return pack_last(self.types, self.key)
+        for kind in self.types:
+            if kind.last:
+                return pack_last(self.types, self.key)
+        return b""
 
 
 def elements(noun: Noun) -> Iterator[Element]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import collapse_addresses
+from typing import NamedTuple
 
 from snnet.contract import (
     RULES,
@@ -43,8 +44,7 @@ _CHECKED = (PortForward, PublicIp, GroupMembers, GroupRules, PortGroups)
 """Rules that say themselves what no driver can carry."""
 
 
-@dataclass(frozen=True, slots=True)
-class ElementChange:
+class ElementChange(NamedTuple):
     """One element to change: "create", which fails if it is there, "add" or "delete"."""
 
     verb: str
@@ -70,12 +70,13 @@ class PreparedOperation:
     owner: str
     parts: frozenset[Part]
     commands: tuple[Command, ...]
-    removes: bool
+    growth: int
+    """How many more nouns there are after it."""
 
     @property
-    def growth(self) -> int:
-        """How many more nouns there are after it."""
-        return {Add: 1, Remove: -1}.get(type(self.operation), 0)
+    def removes(self) -> bool:
+        """Whether it removes its noun."""
+        return self.growth < 0
 
     @classmethod
     def of(cls, operation: Operation) -> PreparedOperation:
@@ -87,7 +88,7 @@ class PreparedOperation:
                 operation=operation,
             )
         try:
-            Table(INET, noun.owner).check()
+            _table(INET, noun.owner)
         except ValueError as error:
             raise Denied(f"cannot {operation}: {error}", operation=operation) from None
         if isinstance(noun, _CHECKED) and (fault := noun.fault()):
@@ -110,8 +111,19 @@ class PreparedOperation:
             noun.owner,
             _parts(needs(noun), noun.owner),
             tuple(_commands(operation, added)),
-            isinstance(operation, Remove),
+            _GROWTH[type(operation)],
         )
+
+
+_GROWTH: dict[type[Operation], int] = {Add: 1, Change: 0, Remove: -1}
+
+
+@lru_cache(maxsize=256)
+def _table(family: str, owner: str) -> Table:
+    """Return a table of the owner; raise ``ValueError`` if that is not role and id."""
+    table = Table(family, owner)
+    table.check()
+    return table
 
 
 @lru_cache(maxsize=256)
@@ -134,19 +146,14 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> Sequence[Comman
     if isinstance(operation, Change):
         rules = groups.fill(groups.table_of(noun), noun) if isinstance(noun, PortGroups) else []
         return [*rules, *_replacing(operation.old, noun)]
-    verbs = ("create", "add") if isinstance(operation, Add) else ("delete", "delete")
-    record, *others = parts
-    before, after = chain_commands(operation)
-    return [
-        *before,
-        element_change(verbs[0], noun.owner, record),
-        *(
-            element_change(verbs[1], noun.owner, part)
-            for part in others
-            if not part.shared or verbs[1] == "add"
-        ),
-        *after,
+    first, then = ("create", "add") if isinstance(operation, Add) else ("delete", "delete")
+    changes = [
+        ElementChange(then if number else first, _table(part.family, noun.owner), part)
+        for number, part in enumerate(parts)
+        if then == "add" or not part.shared
     ]
+    before, after = chain_commands(operation)
+    return [*before, *changes, *after]
 
 
 def _replacing(old: Noun | None, noun: Owned) -> list[ElementChange]:

@@ -110,22 +110,24 @@ Values = tuple[Any, ...]
 
 def pack(types: tuple[Type, ...], values: Values) -> bytes:
     """Return a key; the parts of a concatenation are padded to registers of four bytes."""
+    if len(types) == 1:
+        (value,) = values
+        return types[0].encode(value)
     return _joined([kind.encode(value) for kind, value in zip(types, values, strict=True)])
 
 
 def pack_last(types: tuple[Type, ...], values: Values) -> bytes:
-    """Return the last key that an element with ranges matches; no bytes without a range."""
-    for kind in types:
-        if kind.last:
-            pairs = zip(types, values, strict=True)
-            return _joined([(kind.last or kind.encode)(value) for kind, value in pairs])
-    return b""
+    """Return the last key that an element with ranges matches."""
+    pairs = zip(types, values, strict=True)
+    return _joined([(kind.last or kind.encode)(value) for kind, value in pairs])
 
 
 def _joined(parts: list[bytes]) -> bytes:
-    if len(parts) == 1:
-        return parts[0]
-    return b"".join([part + bytes(-len(part) % 4) for part in parts])
+    joined = bytearray()
+    for part in parts:
+        joined += part
+        joined += bytes(-len(part) % 4)
+    return bytes(joined)
 
 
 def unpack(types: tuple[Type, ...], raw: bytes) -> Values:

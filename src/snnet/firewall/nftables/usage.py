@@ -44,9 +44,9 @@ class Usage:
 
     def unused_after(self, steps: Sequence[PreparedOperation]) -> set[Part]:
         """Return the parts of tables that no noun needs after the steps."""
-        if not any(step.removes for step in steps):
+        new = {part for step in steps if step.growth < 0 for part in step.parts}
+        if not new:
             return set()
-        new = {part for step in steps if step.removes for part in step.parts}
         new -= self._counts.keys()
         self._recount(new)
         growth = _growth(steps)

@@ -7,11 +7,9 @@ one.  That takes longer than the change, and far longer where others have thousa
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
-from itertools import groupby
 from struct import Struct
 
 from snnet.contract import Change, GroupMembers, Operation, error_for
@@ -41,6 +39,7 @@ from .reader import (
 )
 from .steps import Command, ElementChange
 from .tables import Table
+from .types import INTERVALS
 
 _FLAGS = {"create": 0x600, "add": 0x400, "delete": 0}  # NLM_F_CREATE, NLM_F_EXCL
 _CODES = {verdict: code for code, verdict in VERDICTS.items()}
@@ -64,7 +63,7 @@ class Writer:
         is no transaction to the kernel, and adds nothing to the number of the ruleset.
         """
         certain = any(change.verb != "add" for change in changes)
-        new = changes if certain else [replace(change, verb="create") for change in changes]
+        new = changes if certain else [change._replace(verb="create") for change in changes]
         try:
             self._kernel.transact(requests(new))
         except NetlinkError as error:
@@ -86,7 +85,7 @@ def by_netlink(commands: Iterable[Command]) -> list[ElementChange] | None:
     """
     changes: list[ElementChange] = []
     for command in commands:
-        if isinstance(command, str) or command.element.is_interval:
+        if isinstance(command, str) or command.element.types[0] in INTERVALS:
             return None
         changes.append(command)
     return changes
@@ -104,47 +103,58 @@ def check_members(operation: Operation, reader: Reader) -> None:
         raise error_for(errno.ENOENT, str(operation), operation=operation)
 
 
-def requests(changes: Iterable[ElementChange]) -> Iterator[Request]:
-    """Yield kind, flags, family and attributes of each message.
+def requests(changes: Iterable[ElementChange]) -> list[Request]:
+    """Return kind, flags, family and attributes of each message.
 
     Elements of one set share a message, but no change passes one of the other kind: what is
     deleted may be added again.  Those that may be there already come last, so that a set that
     is missing is what the kernel reports first.
     """
-    for deletes, group in groupby(changes, key=lambda change: change.verb == "delete"):
-        listed: dict[tuple[str, Table, str], list[bytes]] = {}
-        for change in group:
-            key = (change.verb, change.table, change.element.set)
-            listed.setdefault(key, []).append(_encoded(change.element, whole=not deletes))
-        kind = nf_tables.DELETE_ELEMENTS if deletes else nf_tables.NEW_ELEMENTS
-        for (verb, table, name), elements in sorted(listed.items(), key=_creates):
-            for part in _parted(elements):
-                yield kind, _FLAGS[verb], nf_tables.FAMILIES[table.family], _list(table, name, part)
+    messages: list[Request] = []
+    gathered: dict[_Where, list[bytes]] = {}
+    deletes = False
+    for verb, table, element in changes:
+        if deletes is not (verb == "delete"):
+            messages += _messages(gathered)
+            gathered, deletes = {}, not deletes
+        encoded = _encoded(element, whole=not deletes)
+        gathered.setdefault((verb, table, element.set), []).append(encoded)
+    return messages + _messages(gathered)
 
 
-def _creates(item: tuple[tuple[str, Table, str], list[bytes]]) -> bool:
-    return item[0][0] == "create"
+_Where = tuple[str, Table, str]
+"""How elements change, and the table and the set that they are in."""
 
 
-def _parted(elements: Iterable[bytes]) -> Iterator[bytes]:
+def _messages(gathered: dict[_Where, list[bytes]]) -> list[Request]:
+    first: list[Request] = []
+    last: list[Request] = []
+    for (verb, table, name), elements in gathered.items():
+        kind = nf_tables.DELETE_ELEMENTS if verb == "delete" else nf_tables.NEW_ELEMENTS
+        family, where = nf_tables.FAMILIES[table.family], _set(table, name)
+        for part in _parted(elements):
+            listed = where + attribute(LIST_ELEMENTS, part, nested=True)
+            (last if verb == "create" else first).append((kind, _FLAGS[verb], family, listed))
+    return first + last
+
+
+def _parted(elements: Sequence[bytes]) -> list[bytes]:
     """Join as many elements as a message has room for."""
-    part = bytearray()
+    whole = b"".join(elements)
+    if len(whole) <= _MESSAGE:
+        return [whole]
+    parts = [bytearray()]
     for element in elements:
-        if len(part) + len(element) > _MESSAGE:
-            yield bytes(part)
-            part.clear()
-        part += element
-    yield bytes(part)
-
-
-def _list(table: Table, name: str, elements: bytes) -> bytes:
-    return _set(table.name, name) + attribute(LIST_ELEMENTS, elements, nested=True)
+        if len(parts[-1]) + len(element) > _MESSAGE:
+            parts.append(bytearray())
+        parts[-1] += element
+    return [bytes(part) for part in parts]
 
 
 @lru_cache(maxsize=256)
-def _set(table: str, name: str) -> bytes:
+def _set(table: Table, name: str) -> bytes:
     """Return what names a set; a node has one table a family, and changes the same few sets."""
-    return attribute(LIST_TABLE, table.encode() + b"\0") + attribute(
+    return attribute(LIST_TABLE, table.name.encode() + b"\0") + attribute(
         LIST_SET, name.encode() + b"\0"
     )
 
