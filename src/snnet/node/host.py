@@ -157,14 +157,6 @@ class HostView:
             return found
         return {key: noun for key, noun in found.items() if not foreign & {key, noun.within}}
 
-    def known(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
-        """Return what is there of nouns that the node knows, to be removed; all if not looking.
-
-        The driver reports what is not there when it is to remove it.
-        """
-        carried = self.carried(nouns)
-        return self.find_ours(carried.values()) if self.looking else carried
-
     def rules(self, nouns: Nouns) -> dict[Key, Noun]:
         """Those of the firewall's rules that are there, by one look at all of them."""
         found = self._drivers.firewall.snapshot({type(noun) for noun in nouns.values()})

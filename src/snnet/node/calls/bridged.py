@@ -19,6 +19,7 @@ from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
 from ..host import HostView
+from .finding import known_nouns
 from .layout import Layout, Part, is_whole, with_uid
 
 
@@ -117,7 +118,7 @@ class BridgedLayout(Layout[TenantRequest]):
         subnets: Mapping[SubnetId, TenantSubnet],
         host: HostView,
     ) -> Part:
-        return Part(subnet, {}, host.known(subnet.nouns()))
+        return Part(subnet, {}, known_nouns(host, subnet.nouns()))
 
     def opened(self, known: TenantSubnet | None, subnet: TenantSubnet) -> TunnelEvent | None:
         if known is None or known.tunnel is None:

@@ -1,4 +1,4 @@
-"""What is on the host of a VNIC."""
+"""What is on the host of what a call removes or changes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ from snnet.core.shaping import block_of
 from snnet.core.vnics import Vnic
 
 from ..host import HostView
+
+
+def known_nouns(host: HostView, nouns: Iterable[Noun]) -> dict[Key, Noun]:
+    """Return what is on the host of nouns that the node knows, and is to remove.
+
+    Unless the host is looking that is all of them: a driver reports what it does not find.
+    """
+    carried = host.carried(nouns)
+    return host.find_ours(carried.values()) if host.looking else carried
 
 
 def block_name(host: HostView, identity: VnicId, old: Vnic | None, *, look: bool) -> str:

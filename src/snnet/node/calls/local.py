@@ -24,6 +24,7 @@ from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
 from ..host import HostView
+from .finding import known_nouns
 from .layout import Layout, Part, is_whole, with_uid
 
 
@@ -140,6 +141,6 @@ def found_of(subnet: TenantSubnet, host: HostView) -> dict[Key, Noun]:
     The kernel removes entries for guests on other nodes with the links.  The plan has them all
     the same, so that a rollback restores them.
     """
-    found = host.known(subnet.nouns())
+    found = known_nouns(host, subnet.nouns())
     reach = host.find(subnet.reach) if host.looking else keyed(subnet.reach)
     return found | {key: noun for key, noun in reach.items() if noun.within in found}
