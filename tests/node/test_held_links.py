@@ -115,6 +115,35 @@ def test_a_subnet_stays_with_its_only_port_whose_alias_was_removed(world: World)
     assert not world.links()
 
 
+@pytest.mark.parametrize("lost", [True, False], ids=["one of two", "one more"])
+@pytest.mark.parametrize("again", [True, False], ids=["created", "destroyed"])
+def test_a_subnet_stays_until_that_port_is_asked_for_again(
+    world: World, lost: bool, again: bool
+) -> None:
+    """Another VNIC of the subnet may come and go meanwhile."""
+    node = world.node()
+    names = [node.create_vnic(vm(number)).vnic.link_name for number in (8, 9)]
+    if not lost:
+        node.destroy_vnic(vm(9))
+        del names[1]
+    node.close()
+    for name in names:
+        link = world.link(name)
+        assert link is not None
+        world.kernel.apply([Change(replace(link, alias=""), link)])
+    node = world.node()
+    before = world.link(names[0])
+    assert before is not None
+    assert before.master is not None
+    node.create_vnic(vm(9))
+    node.destroy_vnic(vm(9))
+    assert world.link(names[0]) == before
+    if again:
+        node.create_vnic(vm(8))
+    node.destroy_vnic(vm(8))
+    assert not world.links()
+
+
 @pytest.mark.kernel
 def test_a_macvtap_on_a_macvlan_is_where_it_was_made(real: World) -> None:
     assert isinstance(real, RealWorld)

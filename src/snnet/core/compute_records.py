@@ -43,7 +43,8 @@ from .events import TunnelEvent, TunnelEventType
 from .fitting import device_addresses
 from .forwarding import forwarded, versions_of
 from .groups import Group, GroupId, group_thing, read_groups
-from .leftovers import half_born, lost_its_alias, useless_dependents
+from .held import LostPorts
+from .leftovers import half_born, useless_dependents
 from .local_requests import ConcentratorId
 from .meshing import Reaches, peers_thing, stale_entries
 from .policies import Policies
@@ -75,8 +76,7 @@ class ComputeRecords(Records):
         self.concentrators: dict[ConcentratorId, Concentrator] = {}
         self.plugged: dict[SubnetId, ConcentratorId] = {}
         """The subnets that concentrators on this host serve."""
-        self.held: frozenset[SubnetId] = frozenset()
-        """The subnets with a port that lost its alias: a guest may be behind it."""
+        self.lost_ports = LostPorts(site.owner)
         self.groups: dict[GroupId, Group] = {}
         self.group_epochs: dict[GroupId, Hashable] = {}  # as epoch() of a subnet
         self._vnics: dict[SubnetId, dict[str, Vnic]] = {}
@@ -121,7 +121,9 @@ class ComputeRecords(Records):
 
     def is_used(self, subnet: SubnetId) -> bool:
         """Whether the subnet has a VNIC, perhaps, or a concentrator on this host serves it."""
-        return bool(self._vnics.get(subnet)) or subnet in self.plugged or subnet in self.held
+        return (
+            bool(self._vnics.get(subnet)) or subnet in self.plugged or self.lost_ports.keep(subnet)
+        )
 
     def snapshot(self) -> Topology:
         """Return what the node knows now, as data that does not change."""
@@ -229,8 +231,7 @@ class ComputeRecords(Records):
         if vnic.role is VnicRole.TENANT_CONTAINER and name not in vnics:
             self._containers[subnet] = self._containers.get(subnet, 0) + 1
         vnics[name] = vnic
-        if self.held:
-            self.held -= {subnet}
+        self.lost_ports = self.lost_ports.without([vnic.id])
         known = self._addresses.setdefault(subnet, {})
         for ip in vnic.ips:
             known[ip] = name
@@ -334,9 +335,7 @@ class ComputeRecords(Records):
         place(records, links, local, Policies(self.site.owner.name, ours, remembered))
         records.groups = read_groups(self.site.owner.name, ours, remembered)
         close_lost(records)
-        ports = {noun.master for noun in ours.values() if lost_its_alias(noun)}
-        held = (one for one in records.subnets.values() if one.bridge and one.bridge.name in ports)
-        records.held = frozenset(one.id for one in held)
+        records.lost_ports = LostPorts.among(self.site.owner, ours, records.subnets.values())
         if self.site.mesh:
             learn_peers(records, Reaches(ours, remembered))
         useless = half_born(ours)

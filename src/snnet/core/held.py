@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from snnet.contract import Change, Key, Macvtap, Noun, Nouns, Tap, Veth
+from snnet.contract import Change, Key, Macvtap, Noun, Nouns, Tap, Veth, link_key
+
+from . import identity as ids
+from .identity import Owner
+from .leftovers import lost_its_alias
+from .requests import SubnetId, VnicId
+from .vnics import TenantSubnet
 
 
 def keep_held(found: Nouns, wanted: Nouns) -> tuple[dict[Key, Noun], list[Change]]:
@@ -25,3 +32,35 @@ def keep_held(found: Nouns, wanted: Nouns) -> tuple[dict[Key, Noun], list[Change
             kept[key] = replace(noun, **{name: getattr(old, name) for name in fixed})
             left.append(Change(noun, old))
     return kept, left
+
+
+@dataclass(frozen=True, slots=True)
+class LostPorts:
+    """Ports of bridges whose alias somebody removed: a guest may be behind each of them.
+
+    A subnet with such a port stays until the VNIC of that port is created again or destroyed.
+    """
+
+    owner: Owner
+    subnets: Mapping[str, SubnetId] = field(default_factory=dict)
+    """By the name of the port, which is that of its VNIC."""
+
+    @classmethod
+    def among(cls, owner: Owner, ours: Nouns, subnets: Iterable[TenantSubnet]) -> LostPorts:
+        """Return those among a node's nouns."""
+        bridges = {one.bridge.name: one.id for one in subnets if one.bridge}
+        lost = [noun for noun in ours.values() if lost_its_alias(noun)]
+        return cls(owner, {one.name: bridges[one.master] for one in lost if one.master in bridges})
+
+    def keep(self, subnet: SubnetId, gone: Iterable[VnicId] = ()) -> bool:
+        """Whether the subnet has such a port, also without those of VNICs that are ``gone``."""
+        return subnet in self.subnets.values() and subnet in self.without(gone).subnets.values()
+
+    def without(self, vnics: Iterable[VnicId], left: Collection[Key] = ()) -> LostPorts:
+        """Return the others, and those of these VNICs that are ``left``."""
+        if not self.subnets:
+            return self
+        kinds = (ids.VM, ids.CONTAINER)
+        names = {ids.name(self.owner, kind, *vnic) for vnic in vnics for kind in kinds}
+        gone = {name for name in names if link_key(name) not in left}
+        return replace(self, subnets={k: v for k, v in self.subnets.items() if k not in gone})

@@ -164,7 +164,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         for vnic in records.vnics(subnet):
             if vnic.id not in self._gone and not held(("leaving", *vnic.id)):
                 return True
-        return subnet in records.plugged
+        return subnet in records.plugged or records.lost_ports.keep(subnet, self._gone)
 
     # -- drafting --------------------------------------------------------------------
 
@@ -342,6 +342,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     ) -> DestroyedVnic:
         vnic, subnet = records.vnic(identity), records.subnets.get(identity[:2])
         info = None
+        records.lost_ports = records.lost_ports.without([identity], left)
         if vnic and not (left and left & keyed(vnic.nouns()).keys()):
             records.drop_vnic(identity)
             container = vnic.role is VnicRole.TENANT_CONTAINER
