@@ -23,7 +23,7 @@ from snnet import (
 )
 from snnet.agent.membership import Membership
 from snnet.cluster import keys
-from snnet.contract import Delete, Driver, Listener, Put, Registry, Remove, Tap
+from snnet.contract import Add, Address, Delete, Driver, Listener, Put, Registry, Remove, Tap
 
 from .conftest import FakeHost
 
@@ -567,6 +567,32 @@ def test_a_session_shows_that_the_agent_lives(host: FakeHost) -> None:
     assert [(node.name, node.state) for node in host.cluster.nodes()] == [("host-1", "no agent")]
     host.cluster.forget_node("host-1")
     assert host.cluster.nodes() == []
+
+
+def test_what_prevents_an_agent_from_working_is_in_the_registry(registry: Registry) -> None:
+    """Its session alone does not make a node ready."""
+    host = FakeHost(registry)
+    uplink = host.kernel.snapshot({Address}).values()
+    assert not host.kernel.apply([Remove(noun) for noun in uplink]).errors
+    host.agent.step(0)
+    host.agent.step(0)
+    (node,) = host.cluster.nodes()
+    assert (node.alive, node.state) == (True, "failing")
+    assert node.problem == host.agent.status()["problem"]
+    assert (node.problem or "").startswith("compute_nets: no nets are given")
+    assert host.cluster.get_node("host-1") == node
+    assert not host.kernel.apply([Add(noun) for noun in uplink]).errors
+    host.agent._due = 0.0
+    host.settle()
+    host.agent.report("docker", "another plugin answers")
+    host.agent.step(0)
+    (node,) = host.cluster.nodes()
+    assert node.problem == "docker: another plugin answers"
+    host.agent.report("docker", None)
+    host.agent.step(0)
+    (node,) = host.cluster.nodes()
+    assert (node.state, node.problem) == ("ready", None)
+    host.agent.close()
 
 
 def test_running_in_a_thread(registry: Registry) -> None:

@@ -96,6 +96,23 @@ def test_from_nothing_to_a_forward(served: Shell) -> None:
     assert f"node {HOST}: ready (compute, network)" in served("status").stdout
 
 
+def test_what_prevents_an_agent_from_working_is_said(shell: Shell) -> None:
+    config = NetworkConfig(topology="local")
+    agent = Agent(
+        HOST, config, registry=shell.url, backend=FakeKernel(), firewall="fake", dhcp="fake"
+    )  # fmt: skip
+    agent.start()
+    try:
+        made = shell("network create web --subnet 10.1.0.0/24 --timeout 1", 1).stdout
+        assert f"still pending after 1 s: node {HOST}: compute_nets: no nets are given" in made
+        said = shell("status").stdout
+        assert f"node {HOST}: failing (compute, network): compute_nets: no nets are given" in said
+        (node,) = shell.json("node list")
+        assert node["problem"].startswith("compute_nets: ")
+    finally:
+        agent.stop()
+
+
 def test_public_addresses(served: Shell) -> None:
     served("network create web --subnet 10.1.0.0/24")
     served("vnic create v1 --network web")

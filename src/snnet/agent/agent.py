@@ -201,13 +201,15 @@ class Agent:
         """Whether the node was read from the host, and the agent has registered it."""
         return self._ready
 
-    def status(self) -> dict[str, Any]:
-        """What the agent is doing, as plain data.
-
-        ``problem`` is that of the last round, and those of parts beside the agent.
-        """
+    @property
+    def problem(self) -> str | None:
+        """That of the last round, and those of parts beside the agent; None if all is well."""
         beside = (f"{part}: {said}" for part, said in self._beside.items())
-        problem = "; ".join(filter(None, (self._problem, *beside))) or None
+        return "; ".join(filter(None, (self._problem, *beside))) or None
+
+    def status(self) -> dict[str, Any]:
+        """What the agent is doing, as plain data."""
+        problem = self.problem
         return {
             "node": self.node_id,
             "roles": list(self.roles),
@@ -226,6 +228,7 @@ class Agent:
 
     def _connect(self) -> None:
         """Be registered and alive in the registry, and have a copy of what concerns us."""
+        self._membership.problem = None if self._lost else self.problem
         if self._membership.connect(at_once=self._lost) or self._lost:
             # What has changed meanwhile must be known before anything is done.
             self._mirror.close()

@@ -37,6 +37,9 @@ class Membership:
         self._claimed = 0
         """The revision of the claim of that number."""
         self.compute_ip: str | None = None
+        self.problem: str | None = None
+        """What prevents the agent from doing its work, for others to see."""
+        self._told: str | None = None
         self._said: object = None
         """What the registry has of the node, by the last answer."""
 
@@ -57,6 +60,9 @@ class Membership:
         is_new = self._session is None
         if is_new or self._said != (self.compute_ip, self._number):
             self.register()
+        elif self._session is not None and self._told != self.problem:
+            self._registry.commit([self._alive(self._session)])
+            self._told = self.problem
         return is_new
 
     def register(self) -> None:
@@ -85,12 +91,16 @@ class Membership:
         self._registry.commit(
             [
                 Put(key, info.document()),
-                Put(keys.alive(self._node), {"pid": os.getpid()}, session.id),
+                self._alive(session),
             ],
             expected | {key: known.revision if known else 0},
         )
         self._session, self._renew_at = session, time.monotonic() + self._ttl / 3
-        self._said = info.compute_ip, info.number
+        self._said, self._told = (info.compute_ip, info.number), self.problem
+
+    def _alive(self, session: Session) -> Put:
+        problem = {} if self.problem is None else {"problem": self.problem}
+        return Put(keys.alive(self._node), {"pid": os.getpid(), **problem}, session.id)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:

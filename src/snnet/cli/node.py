@@ -17,6 +17,7 @@ COLUMNS = (
     Column("NUMBER", "number", wide=True),
     Column("VERSION", "version", wide=True),
     STATE,
+    Column("PROBLEM", "problem", wide=True),
 )
 _NAME = click.argument("name", shell_complete=complete("nodes"))
 

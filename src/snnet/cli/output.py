@@ -13,7 +13,9 @@ from typing import Any, TextIO
 
 import click
 
-STATE_COLOURS = {"ready": "green", "pending": "yellow", "failed": "red", "no agent": "red"}
+STATE_COLOURS = {
+    "ready": "green", "pending": "yellow", "failed": "red", "failing": "red", "no agent": "red",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,8 @@ def _show(cluster: Cluster, objects: list[Wanted], output: str) -> None:
         print_data({**data, "problems": problems}, output)
         return
     for item in nodes:
-        click.echo(f"node {item.name}: {item.state} ({', '.join(item.roles)})")
+        problem = f": {item.problem}" if item.problem else ""
+        click.echo(f"node {item.name}: {item.state} ({', '.join(item.roles)}){problem}")
     if not nodes:
         click.echo("no agent has registered: start one with 'snnet agent'")
     states = Counter(item.state for item in objects)

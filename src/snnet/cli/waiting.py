@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from snnet.cluster import Cluster, SecurityGroup, Vnic, keys
-from snnet.cluster.documents import FAILED, READY, Wanted
+from snnet.cluster.documents import FAILED, PENDING, READY, Wanted
 from snnet.cluster.waiting import until
 
 from .output import doing, print_data
@@ -31,7 +31,8 @@ def finish(
             sys.exit(1)
         with doing(f"waiting for {made.title}"):
             made = cluster.wait(made, timeout)
-    _print(made, output, summary, _said(made, wait=wait, timeout=timeout))
+    why = made.error or (_problem(cluster, made) if wait and made.state == PENDING else None)
+    _print(made, output, summary, _said(made, why, wait=wait, timeout=timeout))
     if wait and made.state != READY:
         sys.exit(1)
 
@@ -63,14 +64,22 @@ def missing_agent(cluster: Cluster, made: Wanted) -> str | None:
     return "no agent with the role 'network' is running: start one with 'snnet agent'"
 
 
-def _said(made: Wanted, *, wait: bool, timeout: float) -> str:
+def _problem(cluster: Cluster, made: Wanted) -> str | None:
+    """What an agent that has to carry out an object says that prevents it, or None."""
+    for node in cluster.nodes():
+        if node.problem and (not isinstance(made, Vnic) or node.name == made.node):
+            return f"node {node.name}: {node.problem}"
+    return None
+
+
+def _said(made: Wanted, why: str | None, *, wait: bool, timeout: float) -> str:
     if not wait:
         return "stored"
     if made.state == FAILED:
-        return f"failed: {made.error}"
+        return f"failed: {why}"
     if made.state == READY:
         return "ready"
-    reason = f": {made.error}" if made.error else ""
+    reason = f": {why}" if why else ""
     return f"still pending after {timeout:g} s{reason}; 'snnet status' shows when it is ready"
 
 

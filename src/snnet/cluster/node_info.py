@@ -15,6 +15,7 @@ class NodeInfo:
 
     ``alive`` says whether its agent renews its session.  A node whose agent is gone keeps
     its data plane, and its documents.  ``number`` is that of its tunnels, if it has some.
+    ``problem`` is what its agent says that prevents it from doing its work.
     """
 
     name: str
@@ -25,23 +26,30 @@ class NodeInfo:
     draining: bool = False
     version: str = ""
     alive: bool = False
+    problem: str | None = None
 
     @property
     def state(self) -> str:
-        return ("draining" if self.draining else "ready") if self.alive else "no agent"
+        if not self.alive:
+            return "no agent"
+        return "failing" if self.problem else "draining" if self.draining else "ready"
 
     def document(self) -> dict[str, Any]:
-        names = (item.name for item in fields(self) if item.name != "alive")
+        """What is stored of the node itself; the rest goes with its agent's session."""
+        names = (item.name for item in fields(self) if item.name not in ("alive", "problem"))
         return {name: plain(getattr(self, name)) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
-        return {**self.document(), "state": self.state}
+        return {**self.document(), "problem": self.problem, "state": self.state}
 
     @classmethod
-    def read(cls, name: str, document: Mapping[str, Any], *, alive: bool) -> NodeInfo:
+    def read(
+        cls, name: str, document: Mapping[str, Any], alive: Mapping[str, Any] | None
+    ) -> NodeInfo:
         """Read the stored document of a node; fields of later versions are ignored.
 
-        What is damaged counts as not said, until the node's agent says it again.
+        ``alive`` is that of its agent's session, None if it has none.  What is damaged counts
+        as not said, until the node's agent says it again.
         """
         roles = document.get("roles")
         values = {
@@ -51,7 +59,14 @@ class NodeInfo:
         }
         known = roles if isinstance(roles, list) else []
         said = tuple(role for role in known if isinstance(role, str))
-        return cls(name=name, roles=said, **values, alive=alive)
+        problem = (alive or {}).get("problem")
+        return cls(
+            name=name,
+            roles=said,
+            **values,
+            alive=alive is not None,
+            problem=problem if isinstance(problem, str) else None,
+        )
 
 
 _NODE_FIELDS: dict[str, type] = {

@@ -21,8 +21,13 @@ W = TypeVar("W", bound=Wanted)
 
 def read_nodes(reading: Reading) -> list[NodeInfo]:
     """The registered nodes, sorted by name."""
+    alive = {
+        _last(key): entry.document
+        for key, entry in reading.entries.items()
+        if key.startswith(keys.ALIVE)
+    }
     return [
-        NodeInfo.read(_last(key), entry.document, alive=keys.alive(_last(key)) in reading.entries)
+        NodeInfo.read(_last(key), entry.document, alive.get(_last(key)))
         for key, entry in reading.entries.items()
         if key.startswith(keys.NODES)
     ]
