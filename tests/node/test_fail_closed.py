@@ -169,12 +169,8 @@ def left(node: snnet.ComputeNode) -> list[Noun]:
     return list(node.drivers.firewall.snapshot().values())
 
 
-@pytest.mark.kernel
-def test_a_create_that_trusts_asks_the_firewall_one_question(
-    real: RealWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node = real.node()
-    node.create_vnic(vm(8))
+def asked_of(node: snnet.ComputeNode | snnet.Cnci, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the firewall of the node is asked from now on."""
     asked: list[str] = []
     firewall = type(node.drivers.firewall)
     for name in ("find", "snapshot", "epoch"):
@@ -185,9 +181,43 @@ def test_a_create_that_trusts_asks_the_firewall_one_question(
             return _original(self, *args)
 
         monkeypatch.setattr(firewall, name, spied)
+    return asked
+
+
+@pytest.mark.kernel
+def test_a_create_that_trusts_asks_the_firewall_one_question(
+    real: RealWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = real.node()
+    node.create_vnic(vm(8))
+    asked = asked_of(node, monkeypatch)
     node.create_vnic(vm(9))
     node.create_vnic(container(10))
     assert asked == ["epoch"] * 2
     monkeypatch.undo()
     assert node.verify() == []
     node.reset_network()
+
+
+@pytest.mark.kernel
+def test_so_does_a_new_subnet_of_a_concentrator(
+    real: RealWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its zone has already was seen, unless others changed rules since."""
+    cnci = real.cnci()
+    cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
+    asked = asked_of(cnci, monkeypatch)
+    cnci.add_remote_subnet("10.2.0.0/24", 8, "192.0.2.21")
+    assert asked == ["epoch"]
+    cnci.remove_subnet("10.2.0.0/24")
+    cnci.remove_subnet("10.1.0.0/24")
+    asked.clear()
+    cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
+    cnci.add_remote_subnet("10.2.0.0/24", 8, "192.0.2.22")
+    assert "snapshot" not in asked
+    assert cnci.verify() == []
+    real.run("nft", "flush", "chain", "inet", "snnet-cnci-cnci-1", "from-tenant")
+    cnci.add_remote_subnet("10.3.0.0/24", 9, "192.0.2.21")
+    monkeypatch.undo()
+    assert cnci.verify() == []
+    cnci.shutdown()

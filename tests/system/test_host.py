@@ -108,6 +108,23 @@ def test_a_record_is_kept_across_hosts(host: RealHost, runtime: Path) -> None:
     other.close()
 
 
+def test_a_record_is_looked_at_while_another_process_keeps_it(
+    host: RealHost, runtime: Path
+) -> None:
+    other = RealHost(owner="cnci:x", runtime=runtime)
+    assert other.recorded("a") == {}
+    with host.record("a") as record:
+        record["x"] = [1]
+        assert other.recorded("a") == {}
+    with host.record("a") as record:
+        record["x"] = [2]
+        found = other.recorded("a")
+        assert found == {"x": [1]}
+        found["x"].append(3)
+    assert other.recorded("a") == host.recorded("a") == {"x": [2]}
+    other.close()
+
+
 def test_nothing_is_written_when_the_block_raises(host: RealHost) -> None:
     with host.record("a") as record:
         record["list"] = [1]
@@ -150,6 +167,7 @@ def test_a_damaged_record_is_empty_and_put_aside(host: RealHost, runtime: Path, 
     cookie = json.loads(path.read_text())["netns"]
     damaged = text % cookie if "%" in text else text
     path.write_text(damaged)
+    assert host.recorded("a") == {}
     with host.record("a") as record:
         assert record == {}
         record["x"] = 2
@@ -167,6 +185,7 @@ def test_a_record_of_a_namespace_that_is_gone_is_forgotten(host: RealHost, runti
     if not document["netns"]:
         return  # before Linux 5.14 namespaces have no cookie
     path.write_text(json.dumps({**document, "netns": 1 << 60}))
+    assert host.recorded("a") == {}
     with host.record("a") as record:
         assert record == {}
     assert not path.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -117,6 +118,11 @@ class Host(ABC):
 
         All nodes in one namespace share it.  If the block raises, nothing is written.
         """
+
+    def recorded(self, name: str) -> dict[str, Any]:
+        """Return what such a document has, as it was written last; the caller may change it."""
+        with self.record(name) as document:
+            return copy.deepcopy(document)
 
     @abstractmethod
     def journal(self, name: str) -> Journal:

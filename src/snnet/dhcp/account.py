@@ -6,7 +6,11 @@ import grp
 import os
 import pwd
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+
+_DATABASES = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/proc/self/uid_map")
+"""What says who there is, or where to ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +31,26 @@ def serving_account() -> Account:
     The group is "dnsmasq" if it exists, else the group of the user.  In a user namespace
     that does not map them (user_namespaces(7)) dnsmasq keeps its user and group.
     """
-    if os.geteuid() == 0 and _may_set_groups():
+    return _serving_account(os.geteuid(), os.getegid(), *map(_state, _DATABASES))
+
+
+@lru_cache(maxsize=8)
+def _serving_account(uid: int, gid: int, *_: object) -> Account:
+    """Look the account up, which takes as long as it takes to write all files of a scope."""
+    if uid == 0 and _may_set_groups():
         for name in ("dnsmasq", "nobody"):
             if (account := _account(name)) is not None:
                 return account
-    return Account("", "", os.getegid())
+    return Account("", "", gid)
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    """Return what changes when the file does."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _account(name: str) -> Account | None:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from snnet.contract import Busy, Denied
@@ -69,17 +69,23 @@ class Server:
         KILL at once: dnsmasq answers TCP queries in children, which share its sockets, outlive
         it if it is killed, and ignore TERM.  Raise ``Busy`` if one does not end.
         """
+        if pid is not None:
+            self._end([pid], gently=True)  # nearly always the only one
         for _ in range(_ROUNDS):
-            with contextlib.ExitStack() as stack:
-                found = {
-                    number: pidfd
-                    for number in self._processes()
-                    if (pidfd := stack.enter_context(self.opened(number))) is not None
-                }
-                if not found:
-                    return
-                _end(found, pid)
+            if not self._end(self._processes(), gently=False):
+                return
         raise Busy("dnsmasq is started again as soon as it is stopped: find out by what")
+
+    def _end(self, pids: Iterable[int], *, gently: bool) -> bool:
+        """End those that are ours, and wait until they have ended; return whether one is."""
+        with contextlib.ExitStack() as stack:
+            found = {
+                pid: pidfd
+                for pid in pids
+                if (pidfd := stack.enter_context(self.opened(pid))) is not None
+            }
+            _end(found, gently=gently)
+            return bool(found)
 
     def _processes(self) -> Iterator[int]:
         for name in os.listdir("/proc"):
@@ -120,12 +126,12 @@ def is_stopped(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] == "T"
 
 
-def _end(processes: dict[int, int], gently: int | None) -> None:
+def _end(processes: dict[int, int], *, gently: bool) -> None:
     """Signal all of them (pidfds by pid) and wait until they have ended."""
+    for pidfd in processes.values():
+        _send(pidfd, signal.SIGTERM if gently else signal.SIGKILL)
     for pid, pidfd in processes.items():
-        _send(pidfd, signal.SIGTERM if pid == gently else signal.SIGKILL)
-    for pid, pidfd in processes.items():
-        if pid == gently and not _has_ended(pidfd, _GRACE):
+        if gently and not _has_ended(pidfd, _GRACE):
             _log.warning("dnsmasq (pid %d) did not end after TERM: killed", pid)
             _send(pidfd, signal.SIGKILL)
         if not _has_ended(pidfd, _PATIENCE):

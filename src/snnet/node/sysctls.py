@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from snnet.contract import (
     LINK_GROUP,
@@ -62,8 +62,8 @@ class SharedSysctls(Driver):
         return (SharedSysctl,) if Sysctl in self._backend.untold() else ()
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
-        with self._record() as record:
-            entries = {name: dict(entry) for name, entry in record.items()}
+        recorded = self.host.recorded(RECORD)
+        entries = {name: entry for name, entry in recorded.items() if _is_entry(entry)}
         found: dict[Key, Noun] = {}
         for name, entry in entries.items():
             for owner in entry["users"]:
@@ -79,9 +79,9 @@ class SharedSysctls(Driver):
 
     def find(self, noun: Noun) -> Noun | None:
         assert isinstance(noun, SharedSysctl)
-        with self._record() as record:
-            if noun.owner not in record.get(noun.name, {}).get("users", ()):
-                return None
+        entry = self.host.recorded(RECORD).get(noun.name)
+        if not _is_entry(entry) or noun.owner not in entry["users"]:
+            return None
         return self._as_found(noun)
 
     def _as_found(self, noun: SharedSysctl) -> SharedSysctl | None:
@@ -182,8 +182,8 @@ class SharedSysctls(Driver):
     def obstacles(self) -> Sequence[str]:
         """Bridges of others, and what the setting that they share with a node here does."""
         name = BRIDGED_TO_IP[4]
-        with self._record() as record:
-            users = record.get(name, {}).get("users", ())
+        entry = self.host.recorded(RECORD).get(name)
+        users = entry["users"] if _is_entry(entry) else ()
         if not users:
             return ()
         value, what = self._value(name), ""
@@ -207,7 +207,7 @@ class SharedSysctls(Driver):
         pass
 
 
-def _is_entry(entry: object) -> bool:
+def _is_entry(entry: object) -> TypeGuard[dict[str, Any]]:
     """Whether it is what the record has of a parameter: the previous value, and the users."""
     return (
         isinstance(entry, dict)

@@ -191,6 +191,15 @@ def read_document(path: Path) -> dict[str, Any]:
         return document
 
 
+def glance(path: Path) -> object:
+    """Return what the JSON in the file is, whatever it is, and leave the file alone.
+
+    Raises ``OSError``, or ``ValueError`` or ``RecursionError`` for what is not JSON.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+        return json.loads(file.read())
+
+
 def write_document(path: Path, document: dict[str, Any]) -> None:
     """Replace the file in one step: after a crash it is the old file or the new one.
 

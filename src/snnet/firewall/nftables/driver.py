@@ -224,11 +224,13 @@ class NftablesFirewall(KernelFirewall):
     def _commit(self, steps: Sequence[PreparedOperation]) -> None:
         if self._usage.outdated():  # others may have removed parts that nobody needed
             self._made = {part for part in self._made if self._stored.has(part)}
-        kept = self._kept(steps)
-        needed = {part for step in (*kept, *steps) if step.growth >= 0 for part in step.parts}
-        changes = [command for step in (*kept, *steps) for command in step.commands]
+        everything = [*self._kept(steps), *steps]
+        if len(everything) > len(steps) and all(step.growth >= 0 for step in steps):
+            everything.sort(key=lambda step: step.operation.noun.rank)  # a zone before its links
+        needed = {part for step in everything if step.growth >= 0 for part in step.parts}
+        changes = [command for step in everything for command in step.commands]
         recreated = {part.table for part in needed} & self._damaged.keys()
-        changes += shared([*kept, *steps], recreated, self._stored)
+        changes += shared(everything, recreated, self._stored)
         unused = self._usage.unused_after(steps)
         try:
             self._change(

@@ -23,7 +23,7 @@ from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
-from .subnets import SUBNETS
+from .subnet_things import SUBNETS
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from ..call import Call, Done, Draft
 from ..claims import Claim, Held
 from ..host import HostView
 from ..results import Event
-from .subnets import subnet_thing
+from .subnet_things import subnet_thing
 
 
 @dataclass(slots=True)

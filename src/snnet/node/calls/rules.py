@@ -36,7 +36,7 @@ from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
 from .host_ports import check_rivals
-from .subnets import SUBNETS, subnet_thing
+from .subnet_things import SUBNETS, subnet_thing
 
 Select = Callable[[CnciRecords], Sequence[Rule]]
 """Selects some of the rules that a node knows."""

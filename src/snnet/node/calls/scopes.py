@@ -14,7 +14,7 @@ from ..call import Call, Done, Draft
 from ..claims import Claim, Held
 from ..host import HostView
 from ..results import Event
-from .subnets import subnet_thing
+from .subnet_things import subnet_thing
 
 Alter = Callable[[DhcpScope, Callable[[], bool]], list[Operation]]
 """Returns the operations on a scope, from its record and a check whether it runs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -40,7 +40,6 @@ from snnet.core.subnets import (
     Scoping,
     build_cnci_subnet,
     build_tunnel,
-    is_outside,
     kept_from,
     sysctls,
 )
@@ -50,29 +49,10 @@ from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
-
-SUBNETS: Thing = ("subnets",)
-"""The set of subnets: new ones come one at a time, for they may overlap or have one key."""
-
-FORWARDING: Thing = ("forwarding",)
-"""The kernel parameters that routing between subnets needs."""
-
+from .subnet_things import FORWARDING, SUBNETS, far_things, subnet_thing, things_of, tunnel_thing
 
 _NOT_ITS_OWN = (*SHARED, SharedSysctl, Attached)
 """What may be there although the subnet is new."""
-
-
-def subnet_thing(networks: Networks) -> Thing:
-    return ("subnet", networks)
-
-
-def _far(records: CnciRecords, remote: IPAddress) -> set[Thing]:
-    """What keeps the tenant away from a far end; several tunnels may lead there."""
-    return {SUBNETS} if is_outside(records.site, remote) else set()
-
-
-def _tunnel_thing(networks: Networks, remote: IPAddress) -> Thing:
-    return ("tunnel", networks, remote)
 
 
 @dataclass(slots=True)
@@ -82,12 +62,17 @@ class Known:
     subnet: CnciSubnet | None
     strays: Mapping[tuple[str, ...], str]
     rules: Sequence[Rule]
+    shared: Sequence[Noun]
+    """What all links of the zone have in common with this one, as others have set it."""
+    epoch: Hashable | None
+    """The firewall's epoch in which that was there; None: nothing has been set yet."""
 
 
 @dataclass(slots=True)
 class SubnetDraft(Draft):
     subnet: CnciSubnet = field(kw_only=True)
     tunnel: Tunnel | None = field(kw_only=True)
+    epoch: Hashable | None = field(kw_only=True)
 
 
 class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
@@ -115,8 +100,8 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         mine, subnet = set[Thing](), subnet_thing(self._networks)
         if self._remote is not None:
-            mine.add(_tunnel_thing(self._networks, self._remote))
-            mine |= _far(records, self._remote)
+            mine.add(tunnel_thing(self._networks, self._remote))
+            mine |= far_things(records, self._remote)
         if alone:
             return Claim(frozenset({*mine, SUBNETS, FORWARDING, subnet}))
         if self._networks in records.subnets:
@@ -134,7 +119,9 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         known = records.subnets.get(self._networks)
         if known is None:
             check_unmeshed(records.mesh, self._networks)
-        return Known(known, records.strays, [*records.rules.values()])
+        rules, shared = [*records.rules.values()], records.shared(self._remote)
+        epoch = records.epoch if shared else None
+        return Known(known, records.strays, rules, shared, epoch)
 
     def draft(self, what: Known, host: HostView) -> SubnetDraft:
         networks, known = self._networks, what.subnet
@@ -172,7 +159,13 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         # What hung on a bridge deleted behind our back died with it.
         others = [noun for noun in wanted.values() if not isinstance(noun, Link)]
         kinds = _NOT_ITS_OWN if fresh else (Noun,)
-        found = host.find(noun for noun in others if isinstance(noun, kinds))
+        looked = [noun for noun in others if isinstance(noun, kinds)]
+        epoch = host.epoch() if fresh else None
+        found: dict[Key, Noun] = {}
+        if epoch is not None and epoch == what.epoch:
+            found = keyed(noun for noun in what.shared if noun.key in wanted)
+            looked = [noun for noun in looked if not isinstance(noun, SHARED)]
+        found |= host.find(looked)
         found |= keyed(noun for noun in (bridge, there) if noun is not None)
         scope = found.get(base.scope.key)
         if known is None and isinstance(scope, DhcpScope):
@@ -181,9 +174,10 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
             wanted[base.scope.key] = base.scope
         return SubnetDraft(
             make_plan(found, wanted),
-            _scope(own, (*found.values(), *wanted.values())),
+            things_of(own, (*found.values(), *wanted.values())),
             subnet=base if tunnel is None else base.with_tunnel(tunnel),
             tunnel=tunnel,
+            epoch=epoch,
         )
 
     def _tunnel(
@@ -206,6 +200,8 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         self, records: CnciRecords, draft: SubnetDraft, done: Done
     ) -> tuple[str, list[Event]]:
         records.forwarding |= self._versions
+        if draft.epoch is not None and not records.subnets and records.mesh is None:
+            records.epoch = draft.epoch  # it is the whole zone
         known = records.subnets.get(self._networks)
         if known is not None and known.bridge == draft.subnet.bridge:
             # Others may have added tunnels to the same subnet meanwhile.
@@ -240,26 +236,6 @@ def _by_remote(tunnel: Tunnel | None) -> dict[IPAddress, Tunnel]:
     return {} if tunnel is None or tunnel.remote is None else {tunnel.remote: tunnel}
 
 
-def _scope(subnet: CnciSubnet, nouns: Iterable[Noun]) -> dict[Thing, set[Key]]:
-    """Return the thing that each noun of a subnet belongs to."""
-    whole = subnet_thing(subnet.networks)
-    things = {
-        noun.key: _tunnel_thing(subnet.networks, remote)
-        for remote, tunnel in subnet.tunnels.items()
-        for noun in (tunnel, *subnet.beside(tunnel))
-    }
-    scope: dict[Thing, set[Key]] = {}
-    for noun in nouns:
-        if isinstance(noun, SharedSysctl):
-            thing = FORWARDING
-        elif isinstance(noun, SHARED):
-            thing = SUBNETS
-        else:
-            thing = things.get(noun.key, whole)
-        scope.setdefault(thing, set()).add(noun.key)
-    return scope
-
-
 @dataclass(slots=True)
 class Detached:
     """A subnet, and whether anything else leads to the node."""
@@ -282,7 +258,9 @@ class DetachNode(Call[CnciRecords, Detached, Draft, None]):
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
         return Claim(
-            frozenset({_tunnel_thing(self._networks, self._remote), *_far(records, self._remote)}),
+            frozenset(
+                {tunnel_thing(self._networks, self._remote), *far_things(records, self._remote)}
+            ),
             frozenset({subnet_thing(self._networks)}),
         )
 
@@ -301,7 +279,7 @@ class DetachNode(Call[CnciRecords, Detached, Draft, None]):
         found = keyed([link] if link is not None else [])
         if known is not None and old is not None:
             found |= host.find(host.carried(known.beside(old)).values())
-        scope: dict[Thing, set[Key]] = {_tunnel_thing(self._networks, self._remote): set(found)}
+        scope: dict[Thing, set[Key]] = {tunnel_thing(self._networks, self._remote): set(found)}
         if old is not None and not what.shared:
             far = host.find(host.carried(kept_from(host.site, [self._remote])).values())
             found |= far
@@ -339,7 +317,7 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
         things = {SUBNETS, subnet_thing(self._networks)}
         subnet = records.subnets.get(self._networks)
         if subnet is not None:
-            things |= {_tunnel_thing(self._networks, remote) for remote in subnet.tunnels}
+            things |= {tunnel_thing(self._networks, remote) for remote in subnet.tunnels}
             rules = rules_about(subnet, records.rules.values())
             things |= {rule_thing(rule.key) for rule in rules}
         return Claim(frozenset(things))
@@ -365,7 +343,7 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
                 if not (known.others and isinstance(noun, SHARED) and noun.key not in far)
             ]
             found |= host.find_ours(nouns)
-            scope |= _scope(known.subnet, found.values())
+            scope |= things_of(known.subnet, found.values())
         for rule in known.rules:
             there = host.find(with_addresses(rule))
             found |= there
