@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import select
+import shutil
 import signal
 import socket
 import stat
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import pytest
 from snnet.contract import Add, Change, Denied, DhcpEntry, DhcpScope, Operation, Remove
 from snnet.dhcp.account import serving_account
 from snnet.dhcp.dnsmasq import Dnsmasq
+from snnet.dhcp.server import Server
 from snnet.system.netns import in_netns
 from tests.dhcp.restart import restart
 
@@ -139,6 +141,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from snnet.contract import Add, DhcpScope
 from snnet.dhcp.dnsmasq import Dnsmasq
+from snnet.dhcp.server import Server
 from snnet.system.host import RealHost
 driver = Dnsmasq(RealHost({lan.netns!r}, owner="cnci:c1", runtime=Path({str(servers.runtime)!r})))
 scope = DhcpScope(link="br0", subnets=(IPv4Network("10.1.0.0/24"),), mtu=1400)
@@ -199,6 +202,52 @@ def test_children_of_a_dead_one_do_not_keep_its_ports(
         _kill(driver, served)
         do(driver, Change(served, _stopped(driver, served)))
     assert lan.guest("br0", MAC).lease() is not None
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("dns", [True, False])
+def test_one_whose_folder_is_lost_gives_way(
+    lan: Any, driver: Dnsmasq, scope: DhcpScope, do: Do, dns: bool, version: int
+) -> None:
+    """Whatever ports it has."""
+    if version == 6:
+        lan.ip("link", "add", "br6", "up", "type", "bridge")
+        lan.ip("address", "add", "fd01::1/64", "dev", "br6", "nodad")
+        scope = dataclasses.replace(scope, link="br6", subnets=(IPv6Network("fd01::/64"),))
+    scope = dataclasses.replace(scope, dns=dns)
+    do(driver, Add(scope))
+    pid = driver.pid(scope)
+    shutil.rmtree(_folder(driver, scope.link))
+    do(driver, Add(scope))
+    assert not Path(f"/proc/{pid}").exists() or _is_zombie(pid)
+    assert driver.find(scope) == scope
+
+
+def test_children_of_one_whose_folder_is_lost_give_way(
+    lan: Any, driver: Dnsmasq, served: DhcpScope, do: Do
+) -> None:
+    with _tcp_query_under_way(driver, served):
+        _kill(driver, served)
+        shutil.rmtree(_folder(driver))
+        do(driver, Add(served))
+    assert lan.guest("br0", MAC).lease() is not None
+
+
+def test_a_new_scope_looks_at_no_other_process(
+    driver: Dnsmasq, scope: DhcpScope, do: Do, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are many on some hosts, and nobody serves a new bridge."""
+    looks: list[Server] = []
+
+    def nobody(server: Server) -> Iterator[int]:
+        looks.append(server)
+        return iter(())
+
+    monkeypatch.setattr(Server, "_processes", nobody)
+    do(driver, Add(scope))
+    assert looks == []
+    do(driver, Remove(scope))
+    assert len(looks) == 1
 
 
 def test_restarts_with_a_tcp_query_under_way(driver: Dnsmasq, served: DhcpScope) -> None:
@@ -358,6 +407,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from snnet.contract import Add, Change, DhcpScope, Remove
 from snnet.dhcp.dnsmasq import Dnsmasq
+from snnet.dhcp.server import Server
 from snnet.system.host import RealHost
 for words in ("link add br0 type bridge", "address add 10.1.0.1/24 dev br0", "link set br0 up"):
     subprocess.run(["ip", *words.split()], check=True)

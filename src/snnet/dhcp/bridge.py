@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import socket
 import struct
@@ -10,6 +11,7 @@ import struct
 from snnet.contract import DhcpScope, IPAddress, Missing
 
 _SIOCGIFADDR = 0x8915  # linux/sockios.h, netdevice(7)
+_PORTS = {socket.AF_INET: 67, socket.AF_INET6: 547}  # of servers: RFC 2131, 4.1; RFC 8415, 7.2
 
 
 def index_of(link: str) -> int | None:
@@ -28,6 +30,27 @@ def bridge_index(scope: DhcpScope) -> int:
     with contextlib.suppress(OSError):
         return socket.if_nametoindex(scope.link)
     raise Missing(f"bridge {scope.link} does not exist")
+
+
+def may_be_served(link: str) -> bool:
+    """Whether somebody has a port of DHCP on the link; also True where that cannot be told."""
+    return any(_is_taken(link, family, port) for family, port in _PORTS.items())
+
+
+def _is_taken(link: str, family: socket.AddressFamily, port: int) -> bool:
+    try:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        return error.errno != errno.EAFNOSUPPORT
+    with sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(("", port))  # fails beside any other, for it lets nobody share the port
+        except OSError:
+            return True
+    return False
 
 
 def _has_address(link: str, address: IPAddress) -> bool:

@@ -34,7 +34,7 @@ from snnet.system.process import errno_in, failure, run
 
 from . import settings
 from .account import Account, serving_account
-from .bridge import bridge_index, index_of
+from .bridge import bridge_index, index_of, may_be_served
 from .folder import FileState, Folder
 from .record import SCOPE_FILE, ScopeRecord, more
 from .resolvers import name_servers
@@ -154,7 +154,9 @@ class Service:
     def add(self, scope: DhcpScope) -> None:
         """Start serving; raise ``Exists`` for a scope that is known, running or not.
 
-        A server of ours whose folder was lost serves until another can take its place.
+        A server of ours whose folder was lost serves until another can take its place.  It is
+        looked for among all processes where a port of the new one is taken, or cannot tell: one
+        that is bound to a bridge that was deleted has none but that of DNS.
         """
         if (record := self.record()) is not None:
             raise Exists(f"{record.scope} exists already: change it, or remove it first")
@@ -168,9 +170,14 @@ class Service:
                 self._delete()
             raise
         try:
-            self.stop()
+            if left_over or not scope.dns or self._may_be_served():
+                self.stop()
             if scope.running:
-                self._launch(scope, account)
+                try:
+                    self._launch(scope, account)
+                except Busy:  # children of one that has ended may have that of DNS
+                    self.stop()
+                    self._launch(scope, account)
         except BaseException:
             if not left_over:
                 self.clear()
@@ -286,6 +293,9 @@ class Service:
         self._memory.written.pop(self._link, None)
         with contextlib.suppress(FileNotFoundError), Folder(self.path) as folder:
             folder.delete()
+
+    def _may_be_served(self) -> bool:
+        return in_netns(self._host.netns.fd, lambda: may_be_served(self._link))
 
     def _start(self, scope: DhcpScope) -> None:
         account = self._prepare(scope)
