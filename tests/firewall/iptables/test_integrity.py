@@ -72,6 +72,8 @@ CHANGES: dict[str, Change] = {
         "-j", "RETURN", of="tap7",
     ),
     "a rule before ours": said("iptables", "-I", named("fwd"), "-j", "ACCEPT"),
+    "a rule that only counts": said("iptables", "-I", named("fwd")),
+    "a rule for ARP that only counts": said("arptables", "-I", named("in")),
     "a rule that is lost": said("iptables", "-D", named("fwd"), "2"),
     "a rule twice": said("iptables", "-A", named("fwd"), "-i", "br9", "-j", "DROP"),
     "a flush": said("iptables", "-t", "nat", "-F", named("hair")),

@@ -248,7 +248,10 @@ def _jump_changes(found: SectionState, content: Content) -> Iterator[str]:
 
 
 def _parse(text: str) -> dict[str, list[str]]:
-    """Return the rules by chain from the output of iptables -S, ebtables -L or arptables -L."""
+    """Return the rules by chain from the output of iptables -S, ebtables -L or arptables -L.
+
+    A rule without match and target, which counts packets, is an empty text.
+    """
     chains: dict[str, list[str]] = {}
     current: list[str] = []
     for line in map(str.strip, text.splitlines()):
@@ -256,8 +259,10 @@ def _parse(text: str) -> dict[str, list[str]]:
             current = chains.setdefault(header[1], [])
         elif line.startswith("-A "):
             _, chain, *rule = line.split(" ", 2)
-            chains.setdefault(chain, []).extend(rule)
-        elif line and not line.startswith(("Bridge table:", "-P ", "#")):
+            chains.setdefault(chain, []).append("".join(rule))
+        elif line.startswith("Bridge table:"):
+            current = []
+        elif not line.startswith(("-P ", "#")):
             current.append(line)
     return chains
 
