@@ -52,6 +52,27 @@ def test_the_data_plane_outlives_the_agent_and_heals_with_the_next(lan: Lan) -> 
     lan.until(lambda: lan.reaches(one, "10.1.0.3") and lan.reaches(one, OUTSIDE_IP))
 
 
+def test_a_container_that_starts_again_at_once_is_attached(lan: Lan) -> None:
+    """Its links went with its namespace, and the agent makes them again meanwhile."""
+    lan.snnet("network create web --subnet 10.1.0.0/24")
+    one, again = lan.container("c1"), lan.namespace("again")
+    lan.inside(one, "ip link delete eth0")  # as the kernel does when the namespace ends
+    lan.snnet(f"vnic attach c1 --netns {again}")
+    assert lan.reaches(again, "10.1.0.1")
+
+
+def test_only_the_end_of_the_vnic_is_configured(lan: Lan) -> None:
+    """A link of its name in the container that is something else's stays as it is."""
+    lan.snnet("network create web --subnet 10.1.0.0/24")
+    lan.container("c1")
+    other = lan.namespace("other")
+    lan.inside(other, "ip link add eth0 type veth peer name far")
+    said = lan.try_snnet(f"vnic attach c1 --netns {other}")
+    assert said.returncode == 1
+    assert "it is in another container" in said.stderr
+    assert "10.1.0" not in lan.inside(other, "ip address")
+
+
 def test_a_guest_has_a_public_address(lan: Lan) -> None:
     """Reached from outside by it, and seen outside with it; the host's other guests are not."""
     lan.snnet("network create web --subnet 10.1.0.0/24")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import time
 from xml.etree import ElementTree
 
 from snnet.cluster import Cluster, Vnic
 from snnet.config import VnicRole
 from snnet.contract import Conflict, InvalidRequest
+from snnet.contract.links import LINK_GROUP
+from snnet.core.identity import decode
 from snnet.core.qemu import qemu_args
 from snnet.system.netns import open_netns
 from snnet.system.process import run
+
+HEALING = 15.0
+"""Seconds in which an agent makes the links again of a container that has ended."""
 
 
 def ready_vnic(cluster: Cluster, tenant: str, name: str, role: VnicRole) -> Vnic:
@@ -51,26 +58,18 @@ def attach_container(
 ) -> None:
     """Move a container's end into its namespace; give it name, addresses and default routes.
 
-    Called again for an end that is there already, it only configures it.
+    Called again for an end that is there already, it only configures it.  The end of a container
+    that has just ended went with it: the agent has a few seconds to make the VNIC's links again.
     """
     if (pid is None) == (netns is None):
         raise InvalidRequest("give either --pid or --netns")
     vnic = ready_vnic(cluster, tenant, name, VnicRole.TENANT_CONTAINER)
-    if vnic.node != socket.gethostname() and _find(str(vnic.link_name)) is None:
+    if not _is_here(vnic):
         raise Conflict(f"{vnic.title} is on node {vnic.node!r}: run this command there")
     network = cluster.get_network(tenant, vnic.network)
     target = open_netns(f"/proc/{pid}/ns/net" if pid else netns)
     try:
-        peer = str(vnic.status.details["peer_name"])
-        if _find(peer) is not None:
-            # A descriptor of ours: ip(8) knows namespaces by name, pid or path.
-            path = f"/proc/{os.getpid()}/fd/{target}"
-            run(["ip", "link", "set", "dev", peer, "netns", path, "name", device])
-        elif run(["ip", "link", "show", "dev", device], netns=target, check=False).returncode:
-            raise Conflict(
-                f"the container's end of {vnic.title}, {peer}, is neither on this host nor is it "
-                f"{device} in that namespace: it is in another container"
-            )
+        _bring(vnic, device, target)
         for ip, subnet in zip(vnic.ips, network.subnet, strict=True):
             cidr = f"{ip}/{subnet.prefixlen}"
             extra = ["nodad"] if ip.version == 6 else []
@@ -82,6 +81,41 @@ def attach_container(
             run(["ip", f"-{gateway.version}", *route], netns=target)
     finally:
         os.close(target)
+
+
+def _bring(vnic: Vnic, device: str, target: int) -> None:
+    """Have the container's end in the namespace, as ``device``; wait where the agent makes it."""
+    peer = str(vnic.status.details["peer_name"])
+    end = time.monotonic() + HEALING
+    while not _is_there(vnic, device, target):
+        if _find(peer) is not None:
+            # A descriptor of ours: ip(8) knows namespaces by name, pid or path.
+            path = f"/proc/{os.getpid()}/fd/{target}"
+            run(["ip", "link", "set", "dev", peer, "netns", path, "name", device])
+            return
+        if time.monotonic() > end:
+            raise Conflict(
+                f"the container's end of {vnic.title}, {peer}, is neither on this host nor is it "
+                f"{device} in that namespace: it is in another container"
+            )
+        time.sleep(0.1)
+
+
+def _is_here(vnic: Vnic) -> bool:
+    """Whether this host is the VNIC's node: by its name, or by the alias of a link of the node."""
+    if vnic.node == socket.gethostname():
+        return True
+    links = json.loads(run(["ip", "-json", "link", "show", "group", str(LINK_GROUP)]).stdout)
+    owners = ((decode(link.get("ifalias", "")) or {}).get("o") for link in links)
+    return f"cn:{vnic.node}" in owners
+
+
+def _is_there(vnic: Vnic, device: str, target: int) -> bool:
+    """Whether the device in the namespace is the VNIC's end, by its MAC."""
+    found = run(["ip", "-json", "link", "show", "dev", device], netns=target, check=False)
+    if found.returncode:
+        return False
+    return bool(json.loads(found.stdout)[0].get("address") == vnic.guest_mac)
 
 
 def _find(link: str) -> int | None:
