@@ -142,7 +142,10 @@ def test_without_an_agent_things_are_stored(shell: Shell, monkeypatch: pytest.Mo
     assert "no agent is running on node 'cn-9'" in elsewhere
     assert shell("vnic create v3 --network web --no-wait").stdout.endswith(": stored\n")
     assert [vnic.name for vnic in shell.cluster.list_vnics()] == ["v1", "v2", "v3"]
-    assert "objects: 4 pending" in shell("status").stdout
+    said = shell("status").stdout
+    assert "objects: 4 pending" in said
+    assert "no agent with the role 'network' is running" in said
+    assert "no agent is running on node 'cn-9'" in said
     shell("status --wait --timeout 0.1", 1)
 
 

@@ -14,6 +14,7 @@ from snnet.cluster.documents import FAILED, PENDING, READY, Wanted
 
 from .options import WAIT, output_option, with_cluster
 from .output import Column, doing, print_data, print_table
+from .waiting import why_pending
 
 _PROBLEMS = (
     Column("KIND", "kind"),
@@ -73,7 +74,11 @@ def _looks(cluster: Cluster, end: float) -> Any:
 def _show(cluster: Cluster, objects: list[Wanted], output: str) -> None:
     nodes = cluster.nodes()
     problems = [
-        {"kind": item.kind, **item.to_dict(), "error": item.error}
+        {
+            "kind": item.kind,
+            **item.to_dict(),
+            "error": why_pending(nodes, item) if item.state == PENDING else item.error,
+        }
         for item in objects
         if item.state != READY
     ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from snnet.cluster import Cluster, SecurityGroup, Vnic, keys
+from snnet.cluster import Cluster, NodeInfo, SecurityGroup, Vnic, keys
 from snnet.cluster.documents import FAILED, PENDING, READY, Wanted
 from snnet.cluster.waiting import until
 
@@ -31,7 +32,8 @@ def finish(
             sys.exit(1)
         with doing(f"waiting for {made.title}"):
             made = cluster.wait(made, timeout)
-    why = made.error or (_problem(cluster, made) if wait and made.state == PENDING else None)
+    is_late = wait and made.state == PENDING
+    why = why_pending(cluster.nodes(), made) if is_late else made.error
     _print(made, output, summary, _said(made, why, wait=wait, timeout=timeout))
     if wait and made.state != READY:
         sys.exit(1)
@@ -42,17 +44,21 @@ def _still_missing(cluster: Cluster, made: Wanted, timeout: float) -> str | None
     return until(
         cluster.registry,
         (keys.NODES, keys.ALIVE),
-        lambda: missing_agent(cluster, made),
+        lambda: missing_agent(cluster.nodes(), made),
         lambda missing: missing is None,
         timeout,
     )
 
 
-def missing_agent(cluster: Cluster, made: Wanted) -> str | None:
+def why_pending(nodes: Sequence[NodeInfo], made: Wanted) -> str | None:
+    """Why an object that is pending stays so, or None."""
+    return made.error or missing_agent(nodes, made) or _problem(nodes, made)
+
+
+def missing_agent(nodes: Sequence[NodeInfo], made: Wanted) -> str | None:
     """Why nobody will carry out an object now, or None."""
     if isinstance(made, SecurityGroup):
         return None  # those who need it say so
-    nodes = cluster.nodes()
     if isinstance(made, Vnic):
         node = next((node for node in nodes if node.name == made.node), None)
         if node is not None and node.alive:
@@ -64,9 +70,9 @@ def missing_agent(cluster: Cluster, made: Wanted) -> str | None:
     return "no agent with the role 'network' is running: start one with 'snnet agent'"
 
 
-def _problem(cluster: Cluster, made: Wanted) -> str | None:
+def _problem(nodes: Sequence[NodeInfo], made: Wanted) -> str | None:
     """What an agent that has to carry out an object says that prevents it, or None."""
-    for node in cluster.nodes():
+    for node in nodes:
         if node.problem and (not isinstance(made, Vnic) or node.name == made.node):
             return f"node {node.name}: {node.problem}"
     return None
