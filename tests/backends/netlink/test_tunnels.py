@@ -17,7 +17,7 @@ from tests.conftest import ip
 pytestmark = pytest.mark.kernel
 
 
-def test_the_same_answer_is_taken_apart_once_and_each_change_is_seen(
+def test_the_same_answer_is_parsed_once_and_each_change_is_seen(
     backend: NetlinkBackend, done: Callable[..., Any], netns: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bridge = Bridge(name="br", mtu=1500)
@@ -36,7 +36,7 @@ def test_the_same_answer_is_taken_apart_once_and_each_change_is_seen(
     backend.announce([Announcement(link="br", address=ip_address("192.0.2.1"))])
     assert _frames(netns) > before
     with monkeypatch.context() as patch:
-        patch.setattr(ParsedLink, "parse", lambda _: pytest.fail("taken apart again"))
+        patch.setattr(ParsedLink, "parse", lambda _: pytest.fail("parsed again"))
         assert backend.find(Link(name="tun")) is found
 
     def changed(*words: str) -> Link | None:

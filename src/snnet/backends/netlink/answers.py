@@ -1,7 +1,7 @@
-"""What the kernel said of links that are looked up often, so that an answer is taken apart once.
+"""Answers about links that are looked up often, so that the same answer is parsed once.
 
-Every create looks its tunnel up, and every rule its device, a link of others: nothing but
-counters changes from one to the next.
+Every create looks its tunnel up, and every rule its device, a link of others: only counters differ
+from one answer to the next.
 """
 
 from __future__ import annotations
