@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from snnet.contract import HostIsolation, keyed
-from snnet.firewall.iptables import IptablesFirewall
+from snnet.firewall.iptables import IptablesFirewall, tables
 from snnet.firewall.iptables.layout import chain
 from snnet.system.host import RealHost
 
@@ -173,6 +173,23 @@ def test_without_the_right_to_make_a_namespace_rules_are_counted(
     assert driver.snapshot() == keyed(ALL)
     CHANGES["a flush"](shell)
     assert driver.snapshot() != keyed(ALL)
+
+
+@REAL
+def test_what_another_version_prints_is_no_damage(
+    driver: IptablesFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that was replaced while the driver is in use prints what is there its own way."""
+    add(driver, *ALL)
+    parse = tables._parse
+
+    def older(text: str) -> dict[str, list[str]]:
+        return {chain: [f"{rule} " for rule in rules] for chain, rules in parse(text).items()}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "_parse", older)
+        assert driver.snapshot() == keyed(ALL)
+    assert driver.snapshot() == keyed(ALL)
 
 
 @REAL

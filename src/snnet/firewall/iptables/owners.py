@@ -50,8 +50,11 @@ class Owners:
         if exact or owner in self._suspects:
             looking = Exact(self._reference, saved or Saved(self._programs.save))
         state = read_state(self._tables, owner, self.lacking, families, looking)
+        if looking is not None and _is_damaged(state) and self._reference.forget():
+            # A program may have been replaced by a version that prints rules differently.
+            state = read_state(self._tables, owner, self.lacking, families, looking)
         if looking is not None:
-            note = self._suspects.add if state.broken or state.dirty else self._suspects.discard
+            note = self._suspects.add if _is_damaged(state) else self._suspects.discard
             note(owner)
         self._known[owner] = state
         return state
@@ -71,3 +74,7 @@ class Owners:
     def lacking(self) -> frozenset[str]:
         """Families that the host does not have: IPv6, if the kernel lacks it."""
         return frozenset() if self._programs.has_ip6 else frozenset({IP6})
+
+
+def _is_damaged(state: State) -> bool:
+    return bool(state.broken or state.dirty)

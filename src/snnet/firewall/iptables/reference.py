@@ -27,6 +27,8 @@ class Reference:
     def __init__(self, programs: Programs) -> None:
         self._programs = programs
         self._known: dict[_Text, dict[str, list[str]]] = {}
+        self._recalled = False
+        """Whether the last answer has something that was printed earlier."""
         self._possible = True
 
     def printed(
@@ -39,6 +41,7 @@ class Reference:
         """
         texts = {section: (section, tuple(contents[section].lines())) for section in contents}
         unknown = [section for section in contents if texts[section] not in self._known]
+        self._recalled = len(unknown) < len(texts)
         if unknown and self._possible:
             for section, chains in self._write(contents, unknown).items():
                 self._known[texts[section]] = chains
@@ -48,6 +51,11 @@ class Reference:
         while len(self._known) > _KEPT:
             del self._known[next(iter(self._known))]
         return found
+
+    def forget(self) -> bool:
+        """Forget what was printed; return whether the last answer may thus be out of date."""
+        self._known.clear()
+        return self._recalled
 
     def _write(
         self, contents: Mapping[Section, Content], sections: Iterable[Section]
