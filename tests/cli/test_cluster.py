@@ -113,6 +113,14 @@ def test_what_prevents_an_agent_from_working_is_said(shell: Shell) -> None:
         agent.stop()
 
 
+def test_leases_of_concentrators_on_other_hosts_are_not_asked_for(served: Shell) -> None:
+    """Their namespaces are not on this one, as that of the fake kernel is not."""
+    served("network create web --subnet 10.1.0.0/24")
+    assert served.cluster.get_network("default", "web").status.details["netns"]
+    assert served("lease list").stderr == "no leases on this host\n"
+    assert served.json("lease list") == []
+
+
 def test_public_addresses(served: Shell) -> None:
     served("network create web --subnet 10.1.0.0/24")
     served("vnic create v1 --network web")

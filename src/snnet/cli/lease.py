@@ -63,12 +63,13 @@ class _Lease:
 
 
 def _leases(network: Network, names: Mapping[str, str]) -> Iterator[_Lease]:
-    netns = network.status.details.get("netns")
-    if netns is None:
-        return
     from snnet.config import NetworkConfig
     from snnet.node import Cnci
+    from snnet.system import named
 
+    netns = network.status.details.get("netns")
+    if netns is None or not named.exists(netns):
+        return  # the concentrator is on another host, or its agent makes it again
     config = NetworkConfig(topology="local")
     with Cnci(
         network.tenant, config, tenant_id=network.tenant, netns=netns, read_only=True
