@@ -7,6 +7,7 @@ message that adds one element to a set.  All figures are processor time, that of
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -104,11 +105,19 @@ def _start(subnet: IPv4Network) -> float:
     try:
         argv = settings.command_line(scope, folder, account)
         took = seconds(lambda: run_process(argv), with_programs)
-        os.kill(int((folder / settings.PID).read_text()), signal.SIGTERM)
+        _end(int((folder / settings.PID).read_text()))
     finally:
         run_process(["ip", "link", "delete", link])
         shutil.rmtree(folder)
     return took
+
+
+def _end(pid: int) -> None:
+    """End the process, and wait until its ports are free."""
+    pidfd = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGTERM)
+    select.select([pidfd], [], [])
+    os.close(pidfd)
 
 
 def _rules(cnci: snnet.Cnci, element: _Element) -> Iterator[Result]:
@@ -136,16 +145,21 @@ def _rules(cnci: snnet.Cnci, element: _Element) -> Iterator[Result]:
         "a public address off": (unpublish, hosts, 0.5),
     }
     took: dict[str, list[float]] = {}
-    raw = []
+    raw, first = [], []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"tracked", ("127.0.0.1", 9))  # or nothing has to be searched for
         for _ in range(ROUNDS):
             raw.append(each(element.add, ports, with_programs))
             each(element.delete, ports)
+            # Those were changes of others, after which the node looks at its rules once.
+            first.append(seconds(partial(forward, 999), with_programs))
+            unforward(999)
             for name, (call, items, _) in calls.items():
                 took.setdefault(name, []).append(each(call, items, with_programs))  # type: ignore[arg-type]
     floor = median(raw)
     yield Result("concentrator: an element by a prepared message", floor * 1e6, "CPU us")
+    name = "concentrator: a port forward on, after others changed rules"
+    yield Result(name, median(first) * 1000, "CPU ms")
     for name, (_, _, mark) in calls.items():
         spent = median(took[name])
         yield Result(f"concentrator: {name}", spent * 1000, "CPU ms", mark)

@@ -184,13 +184,6 @@ class CnciRecords(Records):
         if self.mesh is not None:
             yield from mesh_rules(self.site, self.mesh)
 
-    def shared(self, remote: IPAddress | None) -> list[Noun]:
-        """The rules of the zone that another subnet, with a tunnel to the node, would share."""
-        subnets = self.subnets.values()
-        with_it = (subnet for subnet in subnets if remote in subnet.tunnels)
-        nearest = next(with_it, None) or next(iter(subnets), None)
-        return [noun for noun in nearest.rules if isinstance(noun, SHARED)] if nearest else []
-
     def leads_to(self, remote: IPAddress, *, but: Networks | None = None) -> bool:
         """Whether the mesh, or a tunnel of another subnet than ``but``, leads to a node."""
         others = (subnet for networks, subnet in self.subnets.items() if networks != but)

@@ -62,10 +62,10 @@ class Known:
     subnet: CnciSubnet | None
     strays: Mapping[tuple[str, ...], str]
     rules: Sequence[Rule]
-    shared: Sequence[Noun]
-    """What all links of the zone have in common with this one, as others have set it."""
     epoch: Hashable | None
-    """The firewall's epoch in which that was there; None: nothing has been set yet."""
+    """The firewall's epoch in which other subnets had their rules; None: there is no other."""
+    led: bool
+    """Whether something else leads to the compute node."""
 
 
 @dataclass(slots=True)
@@ -119,9 +119,9 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         known = records.subnets.get(self._networks)
         if known is None:
             check_unmeshed(records.mesh, self._networks)
-        rules, shared = [*records.rules.values()], records.shared(self._remote)
-        epoch = records.epoch if shared else None
-        return Known(known, records.strays, rules, shared, epoch)
+        epoch = records.epoch if records.subnets else None
+        led = self._remote is not None and records.leads_to(self._remote)
+        return Known(known, records.strays, [*records.rules.values()], epoch, led)
 
     def draft(self, what: Known, host: HostView) -> SubnetDraft:
         networks, known = self._networks, what.subnet
@@ -163,7 +163,9 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
         epoch = host.epoch() if fresh else None
         found: dict[Key, Noun] = {}
         if epoch is not None and epoch == what.epoch:
-            found = keyed(noun for noun in what.shared if noun.key in wanted)
+            far = keyed(kept_from(host.site, own.tunnels)) if not what.led else {}
+            zone = [noun for noun in wanted.values() if isinstance(noun, SHARED)]
+            found = keyed(noun for noun in zone if noun.key not in far)
             looked = [noun for noun in looked if not isinstance(noun, SHARED)]
         found |= host.find(looked)
         found |= keyed(noun for noun in (bridge, there) if noun is not None)
