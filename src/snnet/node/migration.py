@@ -40,7 +40,6 @@ def _has_rules(name: str, host: Host) -> bool:
 
     One that is not known here may have rules anywhere, and where the kernel does not tell, any may.
     """
-    from snnet.system.netlink import NetlinkError
     from snnet.system.rulesets import legacy_tables, names
 
     if name not in _NAMES:
@@ -49,7 +48,7 @@ def _has_rules(name: str, host: Host) -> bool:
         if name == "iptables" and legacy_tables(host.netns.fd):
             return True
         return any(re.match(_NAMES[name], found) for found in names(host.netns.fd))
-    except (NetlinkError, PermissionError):
+    except OSError:
         return True
 
 
