@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
-from itertools import groupby
 
 from snnet.backends.iproute2 import render
 from snnet.contract import (
@@ -112,9 +111,12 @@ class Drivers:
     ) -> Outcome:
         """Like ``Driver.apply``, each operation by its own driver, in the same order."""
         outcome = Outcome() if into is None else into
-        start, by_noun = 0, self._by_noun
-        for driver, same in groupby([by_noun[type(one.noun)] for one in operations]):
-            end = start + len(list(same))
+        carriers = [self._by_noun[type(one.noun)] for one in operations]
+        start = 0
+        while start < len(carriers):
+            driver, end = carriers[start], start + 1
+            while end < len(carriers) and carriers[end] is driver:
+                end += 1
             driver.apply(
                 operations[start:end],
                 check=check,

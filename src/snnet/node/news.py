@@ -54,6 +54,8 @@ class News:
 
     def tell(self) -> None:
         """Tell the outcome, in turn: nothing where nothing was asked and nothing came true."""
+        if not self._listeners:
+            return
         if self._turn is None:
             self._tell()
             return

@@ -104,6 +104,12 @@ class ParsedLink:
         return number(self.attributes.get(_IFLA_GROUP, b""))
 
     @property
+    def mac(self) -> str | None:
+        """The MAC of a link that carries Ethernet frames."""
+        mac = self.attributes.get(_IFLA_ADDRESS)
+        return mac.hex(":") if mac and self.type == _ARPHRD_ETHER else None
+
+    @property
     def lower(self) -> int:
         """The index of the lower link, or of a veth's peer; 0 if there is none or it is
         in another namespace."""
@@ -134,12 +140,11 @@ class ParsedLink:
     def noun(self, name_of: NameOf) -> Link:
         """Return the link as a noun; ``Other`` if snnet cannot have created it."""
         there = self.attributes
-        mac = there.get(_IFLA_ADDRESS)
         common: Common = {
             "name": self.name,
             "alias": self.alias,
             "group": self.group,
-            "mac": mac.hex(":") if mac and self.type == _ARPHRD_ETHER else None,
+            "mac": self.mac,
             "mtu": number(there.get(_IFLA_MTU, b"")),
             "master": name_or_none(name_of, number(there.get(_IFLA_MASTER, b""))),
             "up": bool(self.flags & IFF_UP),

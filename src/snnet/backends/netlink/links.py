@@ -221,8 +221,7 @@ class Links:
         # Before Linux 6.2 the kernel does not echo a new link.  A link found by name could
         # be a foreign one, so compare it with what was created.
         found = self.owned(dataclasses.replace(link, alias=""))
-        noun = found.noun(self._kernel.name)
-        if link.mac not in (None, noun.mac):
+        if link.mac not in (None, found.mac):
             raise NetlinkError(errno.ENODEV, f"a foreign link took the name {link.name}")
         return found.index
 
