@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses, ip_interface
 
 from snnet.config import Address, check_address, check_families, check_network
-from snnet.contract import InvalidRequest, IPAddress, IPNetwork
+from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import gateway_of, mac_of
 from snnet.contract.dhcp import PREFIXES, is_guest_address
 
@@ -98,6 +98,12 @@ def check_subnets(value: object, field: str = "subnet") -> Networks:
 def check_subnet(network: IPNetwork, field: str = "subnet") -> IPNetwork:
     """Check a network that can be a tenant's: unicast, of a length that ``PREFIXES`` allows."""
     return _checked(network.version, int(network.network_address), network.prefixlen, field)
+
+
+@lru_cache(maxsize=1024)
+def alone(address: IPAddress) -> IPInterface:
+    """Return the address as a link has it that has nothing else of its network."""
+    return ip_interface((address.packed, address.max_prefixlen))
 
 
 @lru_cache(maxsize=1024)

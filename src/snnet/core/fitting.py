@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_network
 from typing import Protocol
 
 from snnet.contract import (
@@ -22,7 +22,7 @@ from snnet.contract import (
 )
 from snnet.contract.network import MAIN_TABLE, OWN_TABLES, SNNET_PROTOCOL
 
-from .addressing import Networks, check_guest, written
+from .addressing import Networks, alone, check_guest, written
 from .identity import hash_number
 from .mesh import Mesh
 from .rules import Rule
@@ -70,7 +70,7 @@ def with_addresses(rule: Noun) -> Iterator[Noun]:
     """
     if isinstance(rule, PublicIp):
         deprecated = rule.public.version == 6
-        yield Address(link=rule.device, address=ip_interface(rule.public), deprecated=deprecated)
+        yield Address(link=rule.device, address=alone(rule.public), deprecated=deprecated)
         yield from _by_gateway(rule)
     yield rule
 
