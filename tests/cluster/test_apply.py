@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from snnet import Cluster, InvalidRequest, Unavailable
-from snnet.cluster import Applied, Problems
+from snnet import Cluster, Conflict, InvalidRequest, Unavailable
+from snnet.cluster import Applied, Problems, keys
+from snnet.contract import Put
 
 FILE: list[dict[str, Any]] = [
     {"kind": "forward", "tenant": "acme", "network": "web", "port": 33022, "to": "v1"},
@@ -35,6 +36,24 @@ def test_the_order_of_documents_does_not_matter() -> None:
         before = cluster.registry.read("")
         assert actions(cluster.apply(FILE)) == everything("kept")
         assert cluster.registry.read("") == before
+
+
+def test_the_mark_of_an_interrupted_deletion_is_the_clusters_alone() -> None:
+    """It is not exported; a file that has it would make a network that nothing can be put on."""
+    with Cluster("memory:") as cluster:
+        network = cluster.create_network("web", subnet="10.1.0.0/24")
+        key = keys.network("default", "web")
+        marked = {**network.document(), "closing": True}
+        cluster.registry.commit([Put(key, marked)], {key: network.revision})
+        assert cluster.get_network("default", "web").closing
+        exported = cluster.export()
+        assert exported == [{"kind": "network", **network.document()}]
+        with pytest.raises(Conflict, match="is being deleted: delete it again"):
+            cluster.create_vnic("v1", network="web", node="cn-1")
+        with pytest.raises(InvalidRequest, match="closing: unknown field of a network"):
+            cluster.apply([{"kind": "network", **marked}])
+        cluster.delete_network("default", "web")
+        assert actions(cluster.apply(exported)) == {"web": "created"}
 
 
 def test_a_dry_run_writes_nothing_and_says_what_would_be_done() -> None:

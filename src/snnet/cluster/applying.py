@@ -165,7 +165,7 @@ def _read(document: Mapping[str, Any]) -> _Item:
     if not isinstance(document, Mapping):
         raise InvalidRequest(f"{shown(document)} is not a mapping of fields")
     fields = {name: value for name, value in document.items() if name != "kind"}
-    wanted = kind_of(str(document.get("kind"))).read(fields)
+    wanted = kind_of(str(document.get("kind"))).asked(fields)
     return _Item(wanted, frozenset(fields) - {"name", "tenant"})
 
 

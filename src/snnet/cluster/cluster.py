@@ -16,6 +16,7 @@ from .documents import DEFAULT_TENANT, Forward, Network, PublicIp, Vnic, Wanted
 from .node_info import NodeInfo
 from .security import SecurityGroup
 from .views import (
+    exported,
     read_all,
     read_everything,
     read_nodes,
@@ -330,7 +331,7 @@ class Cluster:
         and what leads to them.
         """
         everything = read_everything(self.registry, tenant)
-        return [{"kind": item.kind, **item.document()} for item in unmanaged(everything)]
+        return [exported(item) for item in unmanaged(everything)]
 
     def watch(self, timeout: float | None = None) -> Iterator[Event]:
         """Yield an event for each change from now on, until ``timeout`` quiet seconds passed."""

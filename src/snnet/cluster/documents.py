@@ -77,6 +77,8 @@ class Wanted:
     kind: ClassVar[str]
     fixed: ClassVar[frozenset[str]]
     """The fields that an update cannot change."""
+    marks: ClassVar[frozenset[str]] = frozenset()
+    """The fields that only the cluster itself sets."""
 
     name: str
     tenant: str = DEFAULT_TENANT
@@ -125,6 +127,16 @@ class Wanted:
     def read(cls, document: Mapping[str, Any], revision: int = 0) -> Self:
         """Make an object of a document.  Unknown fields are refused by name."""
         known = _stored(cls)  # type: ignore[arg-type]
+        return cls._made(document, known, revision)
+
+    @classmethod
+    def asked(cls, document: Mapping[str, Any]) -> Self:
+        """Make an object of a document that a user wrote; its marks are unknown fields, too."""
+        known = _stored(cls)  # type: ignore[arg-type]
+        return cls._made(document, {name: None for name in known if name not in cls.marks}, 0)
+
+    @classmethod
+    def _made(cls, document: Mapping[str, Any], known: Mapping[str, None], revision: int) -> Self:
         refuse_unknown(document, known, f"unknown field of a {cls.kind}")
         if "name" in known and "name" not in document:
             raise InvalidRequest(f"is missing: every {cls.kind} needs one", field="name")
@@ -204,6 +216,7 @@ class Network(Wanted):
 
     kind: ClassVar[str] = "network"
     fixed: ClassVar[frozenset[str]] = frozenset({"subnet", "key"})
+    marks: ClassVar[frozenset[str]] = frozenset({"closing"})
 
     subnet: tuple[IPNetwork, ...] = ()
     key: int | None = None

@@ -26,7 +26,7 @@ def needed_network(reading: Reading, tenant: str, name: str) -> Network:
             f"tenant {tenant!r} has no network {name!r}: create it first", field="network"
         )
     if network.closing:
-        raise Conflict(f"{network.title} is being deleted")
+        raise Conflict(f"{network.title} is being deleted: delete it again if that was interrupted")
     return network
 
 

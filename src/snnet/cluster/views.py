@@ -69,6 +69,12 @@ def read_everything(registry: Registry, tenant: str | None = None) -> list[Wante
     return [item for item in found if tenant is None or item.tenant == tenant]
 
 
+def exported(item: Wanted) -> dict[str, Any]:
+    """The document of an object as ``apply`` takes it."""
+    document = {name: value for name, value in item.document().items() if name not in item.marks}
+    return {"kind": item.kind, **document}
+
+
 def unmanaged(items: Collection[Wanted]) -> Iterator[Wanted]:
     """Yield those that no other program manages, and that lead to nothing that one manages."""
     managed = {
