@@ -8,7 +8,9 @@ import pytest
 
 import snnet
 from snnet.contract import (
+    Add,
     ApiError,
+    Bridge,
     Busy,
     Cancelled,
     Conflict,
@@ -19,8 +21,10 @@ from snnet.contract import (
     Exists,
     FatalError,
     Incomplete,
+    Inside,
     InvalidRequest,
     Missing,
+    Namespace,
     Rejected,
     SnnetError,
     Timeout,
@@ -97,3 +101,16 @@ def test_what_is_left_is_listed() -> None:
     assert unfinished.leftovers == (1,)
     assert (unfinished.tunnel_event, unfinished.container_info) == ("event", "info")
     assert Incomplete("x").leftovers == FatalError("x").leftovers == ()
+
+
+def test_what_eperm_asks_for_is_what_the_noun_needs() -> None:
+    """Namespaces are made and entered with another capability than links."""
+    link = error_for(errno.EPERM, "add bridge b", operation=Add(Bridge(name="b")))
+    assert "this needs CAP_NET_ADMIN: run as root, or a container with --cap-add NET_ADMIN" in str(
+        link
+    )
+    for noun in (Namespace(name="n"), Inside(namespace="n", what=Bridge(name="b"))):
+        said = str(error_for(errno.EPERM, "add it", operation=Add(noun)))
+        assert said.endswith(
+            "this needs CAP_SYS_ADMIN: run as root, or a container with --cap-add SYS_ADMIN"
+        )

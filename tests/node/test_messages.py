@@ -12,7 +12,7 @@ import pytest
 
 import snnet
 from snnet.contract import Tunnel
-from snnet.contract.errors import NEEDS
+from snnet.contract.errors import needs
 from tests.node.world import FakeWorld, World, vm
 
 # -- what is to be removed first -------------------------------------------------------
@@ -228,7 +228,7 @@ def test_eperm_names_the_capability(fake: FakeWorld) -> None:
     fake.kernel.fail(at=1, error="EPERM")
     with pytest.raises(snnet.ApiError, match="CAP_NET_ADMIN") as caught:
         node.create_vnic(vm())
-    assert NEEDS in str(caught.value)
+    assert needs() in str(caught.value)
 
 
 # -- the fabric ------------------------------------------------------------------------

@@ -203,8 +203,14 @@ _BY_ERRNO = {getattr(_errno, name): cls for cls, names in _CLASSES.items() for n
 _NAMES = {**_errno.errorcode, _errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
 
-NEEDS = "this needs CAP_NET_ADMIN: run as root, or a container with --cap-add NET_ADMIN"
-"""What to do about EPERM, with which the kernel refuses changes of a network namespace."""
+CAPABILITY = "CAP_NET_ADMIN"
+"""With which the kernel allows changes of a network namespace (capabilities(7))."""
+
+
+def needs(capability: str = CAPABILITY) -> str:
+    """What to do about EPERM."""
+    name = capability.removeprefix("CAP_")
+    return f"this needs {capability}: run as root, or a container with --cap-add {name}"
 
 
 def error_for(
@@ -220,7 +226,8 @@ def error_for(
     if detail:
         message += f": {detail}"
     if errno == _errno.EPERM:
-        message += f": {NEEDS}"
+        noun = getattr(operation, "noun", None)
+        message += f": {needs(getattr(noun, 'capability', CAPABILITY))}"
     error = _BY_ERRNO.get(errno, Rejected)(message, errno=errno, operation=operation)
     error.detail = detail
     return error

@@ -27,6 +27,7 @@ class Namespace(Noun):
     """
 
     rank: ClassVar[int] = 8
+    capability: ClassVar[str] = "CAP_SYS_ADMIN"
 
     name: str
     alias: str = ""
@@ -71,6 +72,7 @@ class Inside(Noun):
 
     # After the veth pairs that lead inside; in the order given.
     rank: ClassVar[int] = 31
+    capability: ClassVar[str] = "CAP_SYS_ADMIN"  # to enter the namespace
     changeable: ClassVar[frozenset[str]] = frozenset({"what"})
 
     namespace: str

@@ -20,6 +20,8 @@ from ipaddress import (
 )
 from typing import Any, ClassVar
 
+from .errors import CAPABILITY
+
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 IPInterface = IPv4Interface | IPv6Interface
@@ -49,6 +51,9 @@ class Noun(_Keyed):
     changeable: ClassVar[frozenset[str]] = frozenset()
     """The fields that a ``Change`` may alter in place.  A difference in any other field
     needs a ``Remove`` and an ``Add``."""
+
+    capability: ClassVar[str] = CAPABILITY
+    """With which the kernel allows changes of it (capabilities(7))."""
 
     def make_key(self) -> Key:
         """Return the identity of the object.  Use ``key``, which has it."""

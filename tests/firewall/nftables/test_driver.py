@@ -35,7 +35,7 @@ from snnet.contract import (
     error_for,
     keyed,
 )
-from snnet.contract.errors import NEEDS
+from snnet.contract.errors import needs
 from snnet.firewall import nft
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.firewall.nftables.nouns import StoredNouns
@@ -305,7 +305,7 @@ def test_a_change_that_changes_nothing_hides_none_of_others(driver: NftablesFire
     ("error", "reason"),
     [
         (error_for(EMFILE, "change the firewall", detail="raise the limit"), "raise the limit"),
-        (error_for(EPERM, "change the firewall"), NEEDS),
+        (error_for(EPERM, "change the firewall"), needs()),
         (nft._refused("/dev/stdin:1:1-9: Error: Could not: File exists\nadd x\n"), "File exists"),
         (nft._refused("Error: syntax error\nadd tabel\n"), "nft: Error: syntax error"),
     ],
