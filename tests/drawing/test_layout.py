@@ -88,6 +88,22 @@ def test_nothing_overlaps_in_any_picture(picture: Picture) -> None:
     check(lay_out(picture))
 
 
+@pytest.mark.parametrize("nics", [*range(8), 20])
+def test_tunnels_between_concentrators_alone_stay_on_the_page(nics: int) -> None:
+    """Nothing is below them; cards of any height."""
+    for bridges in range(1, 25):
+        hosts = [
+            Host(str(index), "c", CONCENTRATOR, ("192.0.2.1",), tuple(
+                Bridge(f"{index}/{number}", "a", "n", ("10.1.0.0/24",),
+                       (Nic("v", ("10.1.0.9",)),) * nics)
+                for number in range(bridges)
+            ))
+            for index in range(2)
+        ]  # fmt: skip
+        tunnels = [Tunnel("a", str(number), ("0", "1")) for number in range(8)]
+        check(lay_out(joined("any", hosts, tunnels)))
+
+
 @pytest.mark.parametrize("hosts", [0, 1, 3, 10, 30, 200])
 @pytest.mark.parametrize("tenants", [1, 3, 40])
 def test_nothing_overlaps_at_any_size(hosts: int, tenants: int) -> None:

@@ -50,7 +50,7 @@ def lay_out(picture: Picture, most: int | None = None) -> Layout:
     """Lay out a picture.  ``most`` is how many VNICs of a bridge are shown, None for all."""
     labels, legend, top = _head(picture)
     level, cards, channel = _fitting(picture, top, most)
-    bottom = max((item.box.bottom for item in cards), default=top) + _MARGIN
+    bottom = _lowest(cards, channel, top) + _MARGIN
     wires = route(picture.tunnels, cards, channel, _gutter(level))
     panels: tuple[Card, ...] = ()
     if level is not Level.FULL:
@@ -66,9 +66,15 @@ def _fitting(picture: Picture, top: int, most: int | None) -> tuple[Level, list[
     for level in Level:
         for columns in range(1, _columns(level) + 1):
             cards, rows = _cards(picture, level, columns, top, most, lowest)
-            if all(item.box.bottom <= lowest for item in cards):
+            if _lowest(cards, rows, top) <= lowest:
                 return level, cards, rows
     return level, *_cards(picture, level, columns, top, most, sys.maxsize)
+
+
+def _lowest(cards: Sequence[Card], rows: range, top: int) -> int:
+    """Where the last of cards and tunnels ends: tunnels are last where there are no hosts."""
+    last = max((item.box.bottom for item in cards), default=top)
+    return max(last, rows[-1]) if rows else last
 
 
 def _head(picture: Picture) -> tuple[tuple[Label, ...], tuple[tuple[str, Box, Label], ...], int]:
