@@ -13,13 +13,16 @@ SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/b
                 tests/dhcp tests/registries tests/cli tests/doctor tests/lab tests/explain \
                 tests/drawing tests/differential
 # What waits for real time, starts processes or tries every fault; the rest is the fake suite.
-MORE := tests/firewall tests/agent tests/cli tests/docker tests/drawing tests/explain tests/lab \
-        tests/cluster/test_every_pair.py \
-        tests/conformance/test_registries.py tests/registries tests/node/test_properties.py \
+MORE := tests/firewall tests/agent tests/cli tests/dhcp tests/docker tests/drawing tests/explain \
+        tests/lab tests/system \
+        tests/cluster/test_between.py tests/cluster/test_every_pair.py \
+        tests/conformance/test_registries.py tests/registries tests/node/test_bulk.py \
         tests/node/test_concurrency.py tests/node/test_faults.py tests/node/test_interrupts.py \
-        tests/node/test_refused.py tests/test_config.py tests/test_docs.py tests/test_examples.py \
+        tests/node/test_killed.py tests/node/test_properties.py tests/node/test_reconcile.py \
+        tests/node/test_reconcile_cnci.py tests/node/test_refused.py tests/node/test_routed.py \
+        tests/test_config.py tests/test_docs.py tests/test_examples.py \
         tests/test_families.py tests/test_pytest_plugin.py tests/test_structure.py \
-        tests/system/test_green.py tests/test_tunnel_kinds.py tests/test_yamlfile.py
+        tests/test_tunnel_kinds.py tests/test_yamlfile.py
 # SNNET_TEST_SHORT=1 leaves of `make test` the fake suite and these tests of the kernel.
 SHORT := tests/system
 # With SNNET_TEST_COVERED=1 (CI), `make test` runs what needs no root once, as `make coverage`.  The VM
@@ -44,7 +47,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make demo         build a small data centre and ping through it (as root: a real one)'
 	@echo 'make test         all tests that can run here: fake, more, kernel, VM, examples'
-	@echo 'make test-fake    the fake-backend suite: no root, about half a minute'
+	@echo 'make test-fake    the fake-backend suite: no root, 10 to 25 seconds'
 	@echo 'make test-more    longer tests without root: every fault, registries, firewalls in memory'
 	@echo 'make test-kernel  the real kernel, in fresh namespaces (root)'
 	@echo 'make test-vm      real GRE, Geneve and macvtap, and the demo over them, in a VM (root)'

@@ -15,7 +15,6 @@ from snnet.contract.addresses import gateway_of
 from snnet.contract.links import ALIAS_MAX
 from snnet.core import identity as ids
 from snnet.core.addressing import (
-    EXTRA_MAX,
     check_extra,
     check_guest,
     check_ipv4,
@@ -205,14 +204,16 @@ def test_what_no_guest_has_is_no_extra_address(given: str) -> None:
         check_extra([ip_address(given)], (ip_network("10.1.0.0/24"),))
 
 
-def test_extra_addresses_are_counted_after_neighbours_became_one() -> None:
+def test_extra_addresses_are_counted_after_neighbours_became_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("snnet.core.addressing.EXTRA_MAX", 100)
     subnet = (ip_network("10.1.0.0/24"),)
     first = int(ip_address("172.16.0.0"))
-    beside = [ip_address(first + number) for number in range(2 * EXTRA_MAX)]
-    alone, networks = check_extra(beside, subnet)
-    assert len(alone) + len(networks) < 10
-    apart = [ip_address(first + 2 * number) for number in range(EXTRA_MAX + 1)]
-    assert len(check_extra(apart[1:], subnet)[0]) == EXTRA_MAX
-    with pytest.raises(InvalidRequest, match="10001 addresses and networks are too many") as caught:
+    alone, networks = check_extra([ip_address(first + number) for number in range(256)], subnet)
+    assert (alone, networks) == ((), (ip_network("172.16.0.0/24"),))
+    apart = [ip_address(first + 2 * number) for number in range(101)]
+    assert len(check_extra(apart[1:], subnet)[0]) == 100
+    with pytest.raises(InvalidRequest, match="101 addresses and networks are too many") as caught:
         check_extra(apart, subnet)
     assert caught.value.field == "extra_addresses"
