@@ -203,7 +203,7 @@ class Agent:
 
     @property
     def problem(self) -> str | None:
-        """That of the last round, and those of parts beside the agent; None if all is well."""
+        """What went wrong in the last round and in parts beside the agent; None if nothing did."""
         beside = (f"{part}: {said}" for part, said in self._beside.items())
         return "; ".join(filter(None, (self._problem, *beside))) or None
 

@@ -12,7 +12,7 @@ from snnet.cluster import Cluster, Vnic
 from snnet.config import VnicRole
 from snnet.contract import Conflict, InvalidRequest
 from snnet.contract.links import LINK_GROUP
-from snnet.core.identity import decode
+from snnet.core import identity as ids
 from snnet.core.qemu import qemu_args
 from snnet.system.netns import open_netns
 from snnet.system.process import run
@@ -106,8 +106,8 @@ def _is_here(vnic: Vnic) -> bool:
     if vnic.node == socket.gethostname():
         return True
     links = json.loads(run(["ip", "-json", "link", "show", "group", str(LINK_GROUP)]).stdout)
-    owners = ((decode(link.get("ifalias", "")) or {}).get("o") for link in links)
-    return f"cn:{vnic.node}" in owners
+    owners = {(ids.decode(link.get("ifalias", "")) or {}).get(ids.OWNER) for link in links}
+    return vnic.node is not None and str(ids.Owner("cn", vnic.node)) in owners
 
 
 def _is_there(vnic: Vnic, device: str, target: int) -> bool:

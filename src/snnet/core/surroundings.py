@@ -38,7 +38,8 @@ class Surroundings:
     ) -> None:
         """``read`` returns everything of a kind on the host; only what a check needs is read.
 
-        ``find`` returns the link of a name: whose it is matters only of what is in the way.
+        ``find`` returns the link of a name, or None: a check asks for the owner of a link that
+        is in the way, and of no other.
         """
         self._owner = str(owner)
         self._read = read
