@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from snnet import InvalidRequest, NetworkConfig
-from snnet.config import shown
+from snnet.checks import shown
 from snnet.yamlfile import SIZE_MAX, TEXT_MAX, VALUES_MAX, read_yaml
 
 ENOUGH = 32 << 20

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from ipaddress import ip_interface
 from typing import Any
 
-from snnet.config import VnicConfig, VnicRole, check_address
+from snnet.checks import check_address
+from snnet.config import VnicConfig, VnicRole
 from snnet.contract import Link, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.addressing import read_networks

@@ -14,6 +14,7 @@ from ipaddress import (
 )
 
 from snnet.contract import (
+    RULES,
     Address,
     AntiSpoof,
     Bridge,
@@ -36,7 +37,6 @@ from snnet.contract import (
     ZoneLink,
 )
 from snnet.contract.addresses import mac_of
-from snnet.contract.rules import RULES
 
 from .dice import Dice
 

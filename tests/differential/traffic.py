@@ -18,6 +18,7 @@ from snnet.backends.fake import FakeFirewall
 from snnet.backends.fake import Guest as FakeGuest
 from snnet.backends.netlink import NetlinkBackend
 from snnet.contract import (
+    RULES,
     Address,
     Change,
     Driver,
@@ -30,7 +31,6 @@ from snnet.contract import (
     ZoneLink,
 )
 from snnet.contract.network import FORWARDING
-from snnet.contract.rules import RULES
 from snnet.core.planner import plan
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.lab.lab import Answer

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Journal, Link, Remove
+from snnet.contract import RULES, Add, Address, Journal, Link, Remove
 from snnet.node.intents import Intents
 from snnet.system.host import RealHost
 from snnet.system.process import run
@@ -49,7 +49,7 @@ def flush_rules(world: World) -> None:
     if isinstance(world, FakeWorld):
         state = world.kernel.state
         for noun in list(state.nouns.values()):
-            if type(noun).__module__ == "snnet.contract.rules":
+            if type(noun) in RULES:
                 state.drop(noun)
         return
     assert isinstance(world, RealWorld)

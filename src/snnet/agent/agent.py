@@ -12,9 +12,10 @@ from concurrent import futures
 from typing import Any, Self
 
 from snnet import plugins
+from snnet.checks import check_choice, check_id, check_many
 from snnet.cluster import keys
 from snnet.cluster.mirror import Mirror
-from snnet.config import NetworkConfig, check_choice, check_id, check_many
+from snnet.config import NetworkConfig
 from snnet.contract import (
     Driver,
     InvalidRequest,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Iterable
 
+from snnet.checks import check_address, check_many
 from snnet.cluster import SecurityGroup, Vnic, keys
 from snnet.cluster.problems import DAMAGED
-from snnet.config import check_address, check_many
 from snnet.contract import Reading
 from snnet.core.groups import Group, GroupId
 

@@ -8,16 +8,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from snnet.checks import check_bool, check_choice, check_id, check_many, check_text, shown
 from snnet.cluster.problems import check_fields, optional
-from snnet.config import (
-    NetworkConfig,
-    check_bool,
-    check_choice,
-    check_id,
-    check_many,
-    check_text,
-    shown,
-)
+from snnet.config import NetworkConfig
 from snnet.contract import InvalidRequest, check_ttl
 from snnet.contract.addresses import host_and_port
 from snnet.contract.keywords import refuse_unknown

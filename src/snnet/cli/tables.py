@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snnet.contract.rules import with_port
+from snnet.contract.nat import with_port
 from snnet.lab import WEB, Answer, Connection, Guest, Matrix, Placement, Report, is_as_expected
 
 _COLOURS = ("cyan", "magenta", "yellow", "blue")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from typing import Any
 
-from snnet.config import shown
+from snnet.checks import shown
 from snnet.contract import Conflict, InvalidRequest, SnnetError, Unavailable
 
 from . import store

@@ -7,8 +7,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from snnet import plugins
-from snnet.config import Address, VnicRole
-from snnet.config import Network as Cidr
+from snnet.checks import Address
+from snnet.checks import Network as Cidr
+from snnet.config import VnicRole
 from snnet.contract import Registry, Rule
 
 from . import applying, keys, nodes

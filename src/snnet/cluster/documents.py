@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar, Self
 
-from snnet.config import (
-    VnicRole,
+from snnet.checks import (
     check_address,
     check_block,
     check_bool,
@@ -30,6 +29,7 @@ from snnet.config import (
     check_uid,
     shown,
 )
+from snnet.config import VnicRole
 from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import gateway_of
 from snnet.contract.keywords import refuse_unknown

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from snnet.config import check_id, check_many, shown
+from snnet.checks import check_id, check_many, shown
 from snnet.contract import Conflict, Delete, Entry, InvalidRequest, Put, Reading, Rule
 from snnet.contract.keywords import refuse_unknown
 from snnet.contract.registries import Write

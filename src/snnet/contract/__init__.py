@@ -62,6 +62,7 @@ from .links import (
     link_key,
 )
 from .namespaces import Attached, Inside, Namespace, namespace_key
+from .nat import PROTOCOLS, Masquerade, PortForward, PublicIp, TranslatedSource
 from .network import (
     Address,
     BridgeFdb,
@@ -99,23 +100,18 @@ from .registries import (
     Unavailable,
     Write,
 )
-from .rules import (
-    PROTOCOLS,
-    RULES,
+from .rules import RULES
+from .shaping import Redirect, Shaper
+from .tunnels import TUNNELS, Geneve, Gre, Gretap, Tunnel, Vxlan
+from .zones import (
     TUNNEL_PORTS,
     BridgeAccept,
     ExternalForward,
-    Masquerade,
     OpenAddress,
-    PortForward,
     ProtectedNetwork,
-    PublicIp,
-    TranslatedSource,
     Zone,
     ZoneLink,
 )
-from .shaping import Redirect, Shaper
-from .tunnels import TUNNELS, Geneve, Gre, Gretap, Tunnel, Vxlan
 
 __all__ = [
     "COMMIT_BYTES_MAX",

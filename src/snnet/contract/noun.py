@@ -18,6 +18,7 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from .errors import CAPABILITY
@@ -118,6 +119,11 @@ Nouns = Mapping[Key, Noun]
 def keyed(nouns: Iterable[Noun]) -> dict[Key, Noun]:
     """Return the nouns by their keys, in the order given."""
     return {noun.key: noun for noun in nouns}
+
+
+def in_order(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
+    """Return the networks sorted, each once: equal sets make equal nouns."""
+    return tuple(sorted(set(networks), key=attrgetter("version", "network_address", "prefixlen")))
 
 
 @cache

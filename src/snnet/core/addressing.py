@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses, ip_interface
 
-from snnet.config import Address, check_address, check_families, check_network
+from snnet.checks import Address, check_address, check_families, check_network
 from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import gateway_of, mac_of
 from snnet.contract.dhcp import PREFIXES, is_guest_address

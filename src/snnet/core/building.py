@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 
-from snnet.config import VnicRole, check_mac, check_mtu, check_uid
+from snnet.checks import check_mac, check_mtu, check_uid
+from snnet.config import VnicRole
 from snnet.contract import (
     Address,
     AntiSpoof,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from snnet.config import check_mac, check_mtu
+from snnet.checks import check_mac, check_mtu
 from snnet.contract import Link, Macvtap
 
 from . import identity as ids

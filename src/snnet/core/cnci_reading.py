@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol
 
-from snnet.config import check_mtu
+from snnet.checks import check_mtu
 from snnet.contract import (
     Conflict,
     DhcpScope,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
-from snnet.config import check_address
+from snnet.checks import check_address
 from snnet.contract import Conflict, InvalidRequest, IPAddress, IPInterface
 
 from .addressing import check_end, check_unicast

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snnet.config import Address, check_id, check_many, shown
+from snnet.checks import Address, check_id, check_many, shown
 from snnet.contract import (
     Conflict,
     GroupMembers,

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
 
-from snnet.config import shown
+from snnet.checks import shown
 from snnet.contract import InvalidRequest
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from snnet.config import (
+from snnet.checks import (
     Address,
     Cidrs,
     Network,

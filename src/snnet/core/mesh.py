@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, ip_interface
 from typing import Any
 
-from snnet.config import Neighbor, check_network
+from snnet.checks import check_network
+from snnet.config import Neighbor
 from snnet.contract import (
     Address,
     Fdb,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
-from snnet.config import (
+from snnet.checks import (
     Address,
     check_address,
     check_families,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from snnet.config import shown
+from snnet.checks import shown
 from snnet.contract import InvalidRequest
 
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)

@@ -7,14 +7,8 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any, NoReturn, cast
 
-from snnet.config import (
-    Address,
-    Cidrs,
-    VnicConfig,
-    VnicRole,
-    check_int,
-    shown,
-)
+from snnet.checks import Address, Cidrs, check_int, shown
+from snnet.config import VnicConfig, VnicRole
 from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
 from snnet.contract.links import is_link_name

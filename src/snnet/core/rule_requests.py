@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from snnet.config import (
+from snnet.checks import (
     Address,
     Network,
     check_address,
@@ -26,7 +26,7 @@ from snnet.contract import (
     PortForward,
     PublicIp,
 )
-from snnet.contract.rules import forward_key
+from snnet.contract.nat import forward_key
 
 from .addressing import check_public, check_unicast
 from .identity import Owner

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from snnet.config import check_int, shown
+from snnet.checks import check_int, shown
 from snnet.contract import (
     Conflict,
     Geneve,

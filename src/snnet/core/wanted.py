@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from snnet.config import (
+from snnet.checks import (
     Address,
     Cidrs,
-    Neighbor,
     check_address,
     check_int,
     check_mac,
@@ -17,6 +16,7 @@ from snnet.config import (
     check_text,
     shown,
 )
+from snnet.config import Neighbor
 from snnet.contract import (
     DhcpEntry,
     InvalidRequest,

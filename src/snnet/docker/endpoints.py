@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Any
 
-from snnet.config import VnicRole, check_mac
+from snnet.checks import check_mac
+from snnet.config import VnicRole
 from snnet.contract import Conflict, FatalError, InvalidRequest, SnnetError
 from snnet.contract.addresses import of_family
 from snnet.core.addressing import Addresses, mac_for, written

@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from snnet import cluster
+from snnet.checks import check_id
 from snnet.cluster import Cluster, keys, store
 from snnet.cluster.documents import FAILED, READY
 from snnet.cluster.rules import forwards_of, public_ips_of
-from snnet.config import check_id
 from snnet.contract import Conflict, InvalidRequest, IPAddress, Registry, SnnetError, Timeout
 from snnet.core.addressing import written
 from snnet.core.vnics import Vnic

@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from snnet.config import check_address, check_network
+from snnet.checks import check_address, check_network
 from snnet.contract import Conflict, Exhausted, InvalidRequest, IPAddress
 from snnet.contract.addresses import gateway_of
 from snnet.contract.dhcp import is_guest_address

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_interface
 from typing import Any
 
+from snnet.checks import check_address, check_id
 from snnet.cluster import DEFAULT_TENANT
-from snnet.config import check_address, check_id
 from snnet.contract import InvalidRequest, IPAddress, IPInterface
 from snnet.contract.addresses import of_family
 from snnet.core.addressing import Addresses, Networks, check_guest

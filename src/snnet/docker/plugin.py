@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from snnet import plugins
+from snnet.checks import shown
 from snnet.cluster import Cluster
-from snnet.config import shown
 from snnet.contract import InvalidRequest, Registry, SnnetError, Timeout
 from snnet.node import ComputeNode
 from snnet.system.files import locked, private_directory

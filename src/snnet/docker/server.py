@@ -19,7 +19,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from snnet.config import shown
+from snnet.checks import shown
 from snnet.contract import Conflict, InvalidRequest, SnnetError
 from snnet.contract.addresses import host_and_port
 from snnet.system.files import close_in_children

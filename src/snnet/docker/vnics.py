@@ -8,7 +8,8 @@ from collections.abc import Container, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from snnet.config import VnicConfig, VnicRole, check_id
+from snnet.checks import check_id
+from snnet.config import VnicConfig, VnicRole
 from snnet.contract import InvalidRequest, IPAddress, IPNetwork, Link
 from snnet.contract.dhcp import is_guest_address
 from snnet.core.addressing import mac_for

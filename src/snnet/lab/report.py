@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from snnet.contract import IPAddress, IPNetwork
-from snnet.contract.rules import with_port
+from snnet.contract.nat import with_port
 
 from .datacentre import DataCentre
 from .lab import Answer, Lease

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from snnet.config import VnicConfig, check_many
+from snnet.checks import check_many
+from snnet.config import VnicConfig
 from snnet.contract import (
     Cancelled,
     FatalError,

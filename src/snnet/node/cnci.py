@@ -6,10 +6,18 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from snnet.config import Address, Cidrs, Neighbor, Network, NetworkConfig, check_id, check_many
-from snnet.contract import DhcpLease, InvalidRequest, IPAddress, Masquerade, Plan
+from snnet.checks import Address, Cidrs, Network, check_id, check_many
+from snnet.config import Neighbor, NetworkConfig
+from snnet.contract import (
+    DhcpLease,
+    InvalidRequest,
+    IPAddress,
+    Masquerade,
+    Plan,
+    PortForward,
+    PublicIp,
+)
 from snnet.contract.keywords import refusing_unknown
-from snnet.contract.rules import PortForward, PublicIp
 from snnet.core.addressing import Networks, check_subnets, check_unicast
 from snnet.core.cnci_records import CnciRecords, masquerades
 from snnet.core.events import TunnelEvent

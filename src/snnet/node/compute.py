@@ -8,13 +8,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
-from snnet.config import (
-    Address,
-    NetworkConfig,
-    NetworkMode,
-    VnicConfig,
-    check_id,
-)
+from snnet.checks import Address, check_id
+from snnet.config import NetworkConfig, NetworkMode, VnicConfig
 from snnet.contract import InvalidRequest, Plan, Rule
 from snnet.contract.keywords import refusing_unknown
 from snnet.core.compute_records import ComputeRecords

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Protocol
 
-from snnet.config import shown
+from snnet.checks import shown
 from snnet.contract import Cancelled, InvalidRequest, Timeout
 
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from snnet import plugins
-from snnet.config import NetworkConfig, NetworkMode, check_bool, check_id, check_int, shown
+from snnet.checks import check_bool, check_id, check_int, shown
+from snnet.config import NetworkConfig, NetworkMode
 from snnet.contract import (
     Driver,
     Host,

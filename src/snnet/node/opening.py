@@ -6,7 +6,8 @@ import os
 from contextlib import ExitStack
 
 from snnet import plugins
-from snnet.config import NetworkConfig, shown
+from snnet.checks import shown
+from snnet.config import NetworkConfig
 from snnet.contract import Driver, Host, InvalidRequest, IPNetwork
 from snnet.core.identity import Owner
 

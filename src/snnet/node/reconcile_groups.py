@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from snnet.config import check_many, shown
+from snnet.checks import check_many, shown
 from snnet.contract import InvalidRequest, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.groups import Group, GroupId, group_thing

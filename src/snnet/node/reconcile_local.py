@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from snnet.config import check_many
+from snnet.checks import check_many
 from snnet.contract import InvalidRequest, PortForward, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.concentrators import Concentrator, concentrator_thing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from snnet.config import Address, check_address, check_families, check_mac
+from snnet.checks import Address, check_address, check_families, check_mac
 from snnet.contract import Change, Conflict, DhcpEntry, DhcpLease, DhcpScope, Operation
 from snnet.contract.addresses import mac_of
 from snnet.core.addressing import Networks, check_guests

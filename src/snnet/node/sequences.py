@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from snnet.config import shown
+from snnet.checks import shown
 from snnet.contract import Host, InvalidRequest, Journal, SnnetError
 from snnet.core.events import TunnelEvent, TunnelEventType
 from snnet.core.identity import Owner

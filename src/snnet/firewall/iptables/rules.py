@@ -27,7 +27,7 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
-from snnet.contract.rules import with_port
+from snnet.contract.nat import with_port
 from snnet.firewall import reasons
 
 from . import guards, layout

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ipaddress import collapse_addresses
 
 from snnet.contract import TUNNEL_PORTS, PortForward
-from snnet.contract.rules import with_port
+from snnet.contract.nat import with_port
 
 from . import drops
 from .families import FAMILIES, each, family_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Self
 
-from snnet.config import shown
+from snnet.checks import shown
 from snnet.contract import (
     Address,
     Announcement,

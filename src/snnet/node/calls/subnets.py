@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from snnet.config import shown
+from snnet.checks import shown
 from snnet.contract import (
     Add,
     Announcement,
