@@ -559,6 +559,20 @@ def test_the_session_is_kept_during_a_long_round(
     member.close()
 
 
+def test_a_problem_is_told_although_the_session_ended_before_its_time(registry: Registry) -> None:
+    """An administrator of etcd may revoke it, say, between two renewals."""
+    member = Membership(registry, "host-1", ["network"], "local", ttl=60.0)
+    member.connect()
+    assert member._session is not None
+    member._session.close()
+    member.problem = "no uplink"
+    assert member.connect(), "what the node said has gone with the session"
+    (node,) = Cluster(registry).nodes()
+    assert (node.state, node.problem) == ("failing", "no uplink")
+    assert not member.connect()
+    member.close()
+
+
 def test_a_session_shows_that_the_agent_lives(host: FakeHost) -> None:
     assert [(node.name, node.alive) for node in host.cluster.nodes()] == [("host-1", True)]
     with pytest.raises(Conflict, match="the agent of node 'host-1' is running"):

@@ -16,14 +16,7 @@ from snnet.checks import check_choice, check_id, check_many
 from snnet.cluster import keys
 from snnet.cluster.mirror import Mirror
 from snnet.config import NetworkConfig
-from snnet.contract import (
-    Driver,
-    InvalidRequest,
-    Registry,
-    SnnetError,
-    Unavailable,
-    check_ttl,
-)
+from snnet.contract import Driver, InvalidRequest, Registry, SnnetError, Unavailable, check_ttl
 from snnet.core.concentrators import Concentrator
 from snnet.node import Cnci, ComputeNode
 

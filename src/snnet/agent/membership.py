@@ -51,18 +51,18 @@ class Membership:
         Return whether it had no session: what the node said may have been removed by then.
         """
         now = time.monotonic()
-        if self._session is not None and (at_once or now >= self._renew_at):
-            try:
+        try:
+            if self._session is not None and (at_once or now >= self._renew_at):
                 self._session.renew()
                 self._renew_at = now + self._ttl / 3
-            except SessionLost:
-                self._session = None
+            if self._session is not None and self._told != self.problem:
+                self._registry.commit([self._alive(self._session)])
+                self._told = self.problem
+        except SessionLost:
+            self._session = None
         is_new = self._session is None
         if is_new or self._said != (self.compute_ip, self._number):
             self.register()
-        elif self._session is not None and self._told != self.problem:
-            self._registry.commit([self._alive(self._session)])
-            self._told = self.problem
         return is_new
 
     def register(self) -> None:
