@@ -49,18 +49,7 @@ from .guards import (
     Untracked,
 )
 from .host import Host, Journal, LinkAccepts, Listener, Netns
-from .links import (
-    LINK_GROUP,
-    NAME_MAX,
-    Bridge,
-    Ifb,
-    Link,
-    Macvtap,
-    Other,
-    Tap,
-    Veth,
-    link_key,
-)
+from .links import LINK_GROUP, NAME_MAX, Bridge, Ifb, Link, Macvtap, Other, Tap, Veth, link_key
 from .namespaces import Attached, Inside, Namespace, namespace_key
 from .nat import PROTOCOLS, Masquerade, PortForward, PublicIp, TranslatedSource
 from .network import (

@@ -38,12 +38,7 @@ from .addressing import Addresses, Networks, check_guests, read_addresses, read_
 from .far_ends import check_remote
 from .meshing import mesh_links
 from .policies import NO_POLICIES, Policies, Policy
-from .requests import (
-    GuestRequest,
-    SubnetId,
-    TenantRequest,
-    VnicId,
-)
+from .requests import GuestRequest, SubnetId, TenantRequest, VnicId
 from .shaping import shaping
 from .site import Site
 from .tunnels import check_key, tunnel_link

@@ -6,17 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-from snnet.contract import (
-    IPAddress,
-    Link,
-    Namespace,
-    Noun,
-    Nouns,
-    PortForward,
-    Route,
-    Veth,
-    keyed,
-)
+from snnet.contract import IPAddress, Link, Namespace, Noun, Nouns, PortForward, Route, Veth, keyed
 
 from . import identity as ids
 from .concentrators import UNIQUE_LOCAL, Concentrator, plug_link, unique_local, way_link, wire_of

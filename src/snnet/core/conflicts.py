@@ -9,14 +9,7 @@ from snnet.contract import Conflict
 
 from .addressing import written
 from .groups import shared_member
-from .requests import (
-    CnciVnicRequest,
-    GuestRequest,
-    LocalRequest,
-    SubnetId,
-    TenantRequest,
-    VnicId,
-)
+from .requests import CnciVnicRequest, GuestRequest, LocalRequest, SubnetId, TenantRequest, VnicId
 from .site import Site
 from .vnics import CnciVnic, TenantSubnet, Vnic
 

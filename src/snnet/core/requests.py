@@ -13,13 +13,7 @@ from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
 from snnet.contract.links import is_link_name
 
-from .addressing import (
-    Addresses,
-    Networks,
-    check_extra,
-    check_guest,
-    check_subnets,
-)
+from .addressing import Addresses, Networks, check_extra, check_guest, check_subnets
 from .far_ends import check_other, check_remote
 from .policies import NO_POLICY, Policy
 from .site import Site

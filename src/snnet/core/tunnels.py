@@ -11,16 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snnet.checks import check_int, shown
-from snnet.contract import (
-    Conflict,
-    Geneve,
-    Gre,
-    Gretap,
-    InvalidRequest,
-    IPAddress,
-    Tunnel,
-    Vxlan,
-)
+from snnet.contract import Conflict, Geneve, Gre, Gretap, InvalidRequest, IPAddress, Tunnel, Vxlan
 from snnet.contract.tunnels import GENEVE_PORT
 
 VXLAN_PORTS, VXLAN_PORT_MASK = 16384, 0x3FFF

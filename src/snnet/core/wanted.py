@@ -30,13 +30,7 @@ from snnet.contract.addresses import MTU_MAX
 
 from .addressing import Networks, check_guest, check_subnets
 from .names import check_hostname
-from .requests import (
-    RemoteSubnet,
-    check_carries,
-    local_subnet,
-    lowest_mtu,
-    remote_subnet,
-)
+from .requests import RemoteSubnet, check_carries, local_subnet, lowest_mtu, remote_subnet
 from .rule_requests import masquerade, port_forwards, public_ip
 from .site import Site
 from .subnets import Scoping

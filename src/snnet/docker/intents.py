@@ -18,16 +18,7 @@ from snnet.cluster import keys, networks, vnics
 from snnet.cluster.addresses import holder
 from snnet.cluster.drafts import Draft, seen
 from snnet.config import VnicRole
-from snnet.contract import (
-    Conflict,
-    Delete,
-    Entry,
-    IPAddress,
-    Put,
-    Reading,
-    Registry,
-    Stale,
-)
+from snnet.contract import Conflict, Delete, Entry, IPAddress, Put, Reading, Registry, Stale
 from snnet.contract.addresses import gateway_of
 
 from .pools import Pools

@@ -12,17 +12,7 @@ from collections.abc import Callable, Iterable
 
 from snnet.contract import Conflict, IPAddress
 
-from .state import (
-    NETWORK,
-    OFFERED,
-    RETURNED,
-    Address,
-    Document,
-    Documents,
-    Endpoint,
-    Network,
-    Pool,
-)
+from .state import NETWORK, OFFERED, RETURNED, Address, Document, Documents, Endpoint, Network, Pool
 
 GRACE = 120.0
 """Seconds after which Docker no longer continues an operation that it has begun.

@@ -10,16 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from snnet.backends.fake.fabric.others import (
-    ARP,
-    BRIDGE,
-    IP,
-    NETDEV,
-    UNKNOWN,
-    Marks,
-    Seen,
-    Verdict,
-)
+from snnet.backends.fake.fabric.others import ARP, BRIDGE, IP, NETDEV, UNKNOWN, Marks, Seen, Verdict
 from snnet.firewall.others.look import tables
 from snnet.firewall.others.stops import BaseChain, Chains, Rule, accepting
 from snnet.firewall.others.stops import Verdict as Does

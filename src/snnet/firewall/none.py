@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from snnet.contract import (
-    RULES,
-    Driver,
-    Host,
-    Key,
-    Noun,
-    Operation,
-    Unsupported,
-    Watch,
-)
+from snnet.contract import RULES, Driver, Host, Key, Noun, Operation, Unsupported, Watch
 
 
 class NoFirewall(Driver):

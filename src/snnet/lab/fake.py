@@ -14,16 +14,7 @@ from snnet.node import Cnci, ComputeNode
 from snnet.node.deadline import CancelToken
 
 from .lab import Answer, Lab, Lease
-from .scenario import (
-    INTERNET,
-    WEB,
-    Connection,
-    Guest,
-    Machine,
-    Matrix,
-    Scenario,
-    Tenant,
-)
+from .scenario import INTERNET, WEB, Connection, Guest, Machine, Matrix, Scenario, Tenant
 
 _NIC = "eth0"
 

@@ -28,16 +28,7 @@ from .leftovers import (
     still_open,
 )
 from .probes import Pair, Pings, Servers
-from .scenario import (
-    INTERNET,
-    WEB,
-    Connection,
-    Guest,
-    Machine,
-    Matrix,
-    Scenario,
-    Tenant,
-)
+from .scenario import INTERNET, WEB, Connection, Guest, Machine, Matrix, Scenario, Tenant
 from .taps import Cables, open_macvtap, open_tap
 
 UPLINK = "eth0"

@@ -7,14 +7,7 @@ from typing import Any
 
 from snnet.checks import check_many
 from snnet.config import VnicConfig
-from snnet.contract import (
-    Cancelled,
-    FatalError,
-    InvalidRequest,
-    SnnetError,
-    Timeout,
-    Veto,
-)
+from snnet.contract import Cancelled, FatalError, InvalidRequest, SnnetError, Timeout, Veto
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.requests import GuestRequest, SubnetId, tenant_identity
 

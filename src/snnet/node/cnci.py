@@ -8,27 +8,14 @@ from typing import Any, ClassVar
 
 from snnet.checks import Address, Cidrs, Network, check_id, check_many
 from snnet.config import Neighbor, NetworkConfig
-from snnet.contract import (
-    DhcpLease,
-    InvalidRequest,
-    IPAddress,
-    Masquerade,
-    Plan,
-    PortForward,
-    PublicIp,
-)
+from snnet.contract import DhcpLease, InvalidRequest, IPAddress, Plan
 from snnet.contract.keywords import refusing_unknown
+from snnet.contract.nat import Masquerade, PortForward, PublicIp
+from snnet.core import rule_requests
 from snnet.core.addressing import Networks, check_subnets, check_unicast
 from snnet.core.cnci_records import CnciRecords, masquerades
 from snnet.core.events import TunnelEvent
 from snnet.core.requests import check_carries, gone_remote, local_subnet, remote_subnet
-from snnet.core.rule_requests import (
-    external_forward,
-    forwarded_ports,
-    masquerade_each,
-    port_forwards,
-    public_ip,
-)
 from snnet.core.rules import public_key
 from snnet.core.site import Site
 from snnet.core.subnets import Scoping
@@ -222,7 +209,7 @@ class Cnci(Node[CnciRecords]):
 
         IPv6 keeps its source unless ``nat66`` is True.  Conflict if a device has another ``nat66``.
         """
-        rules, fields = masquerade_each(self.owner, devices, nat66)
+        rules, fields = rule_requests.masquerade_each(self.owner, devices, nat66)
         self._run(SetRules("enable_nat", rules, fields), timeout, cancel)
 
     def disable_nat(
@@ -240,7 +227,7 @@ class Cnci(Node[CnciRecords]):
         cancel: CancelToken | None = None,
     ) -> None:
         """Let guests on a bridge open connections by an external device; answers come in."""
-        rules = [external_forward(self.owner, device, bridge)]
+        rules = [rule_requests.external_forward(self.owner, device, bridge)]
         self._run(SetRules("allow_external", rules), timeout, cancel)
 
     def deny_external(
@@ -252,7 +239,7 @@ class Cnci(Node[CnciRecords]):
         cancel: CancelToken | None = None,
     ) -> None:
         """Undo ``allow_external``; a bridge that is not allowed is not an error."""
-        keys = [external_forward(self.owner, device, bridge).key]
+        keys = [rule_requests.external_forward(self.owner, device, bridge).key]
         self._run(DropRules.of("deny_external", keys), timeout, cancel)
 
     def add_port_forward(
@@ -280,7 +267,7 @@ class Cnci(Node[CnciRecords]):
         Raises Conflict if the port of that device and address has a forward that differs in
         anything: remove it first.
         """
-        rules = port_forwards(
+        rules = rule_requests.port_forwards(
             self.owner,
             protocol=protocol,
             device=device,
@@ -306,7 +293,7 @@ class Cnci(Node[CnciRecords]):
 
         Without ``address`` it removes the forwards for any address, of both families.
         """
-        keys = forwarded_ports(self.owner, protocol, device, port, address)
+        keys = rule_requests.forwarded_ports(self.owner, protocol, device, port, address)
         self._run(DropRules.of("remove_port_forward", keys), timeout, cancel)
 
     def add_public_ip(
@@ -320,9 +307,12 @@ class Cnci(Node[CnciRecords]):
     ) -> None:
         """Add a public address to the device, and translate it to a guest's, one to one.
 
-        If set, ``floating_pool`` must have it, and its traffic leaves by ``public_gateway``."""
+        If set, ``floating_pool`` must have it, and its traffic leaves by ``public_gateway``.
+        """
         way = self.site.public_gateway
-        rule = public_ip(self.owner, self._pool, way, address=address, to=to, device=device)
+        rule = rule_requests.public_ip(
+            self.owner, self._pool, way, address=address, to=to, device=device
+        )
         self._run(SetRules("add_public_ip", [rule]), timeout, cancel)
 
     def remove_public_ip(

@@ -17,12 +17,7 @@ from snnet.core.concentrators import Concentrator
 from snnet.core.groups import Group, GroupId
 from snnet.core.local_requests import ConcentratorConfig, ConcentratorId, local_concentrator
 from snnet.core.meshing import Peer, check_peers
-from snnet.core.requests import (
-    VnicId,
-    cnci_vnic_identity,
-    cnci_vnic_request,
-    tenant_identity,
-)
+from snnet.core.requests import VnicId, cnci_vnic_identity, cnci_vnic_request, tenant_identity
 from snnet.core.site import Site
 from snnet.core.topology import Topology
 from snnet.core.vnics import CnciVnic, Vnic

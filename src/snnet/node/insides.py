@@ -6,17 +6,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import ClassVar
 
-from snnet.contract import (
-    Driver,
-    Inside,
-    Key,
-    Missing,
-    Noun,
-    Operation,
-    Unsupported,
-    Watch,
-    inner,
-)
+from snnet.contract import Driver, Inside, Key, Missing, Noun, Operation, Unsupported, Watch, inner
 
 
 class Insides(Driver):

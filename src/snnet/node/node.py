@@ -13,15 +13,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from snnet import plugins
 from snnet.checks import check_bool, check_id, check_int, shown
 from snnet.config import NetworkConfig, NetworkMode
-from snnet.contract import (
-    Driver,
-    Host,
-    InvalidRequest,
-    IPAddress,
-    Plan,
-    Unsupported,
-    Zone,
-)
+from snnet.contract import Driver, Host, InvalidRequest, IPAddress, Plan, Unsupported, Zone
 from snnet.core.events import Sequence
 from snnet.core.identity import Owner
 from snnet.core.site import Site

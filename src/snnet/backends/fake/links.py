@@ -9,23 +9,8 @@ from snnet.contract.addresses import IPV6_MTU_MIN, NO_MAC, is_mac, is_multicast_
 from snnet.contract.links import ALIAS_MAX, MACVTAP_INDEX_MIN, is_link_name, is_same_link
 from snnet.contract.parameters import is_routed, quiet_parameters, routed_parameters
 
-from .addresses import (
-    drop_ipv6,
-    drop_neighbours,
-    forget_link,
-    link_went_down,
-    sync_connected,
-)
-from .bridging import (
-    check_master,
-    follow_ports,
-    join,
-    leave,
-    mtu_changed,
-    pin,
-    released,
-    take_mac,
-)
+from .addresses import drop_ipv6, drop_neighbours, forget_link, link_went_down, sync_connected
+from .bridging import check_master, follow_ports, join, leave, mtu_changed, pin, released, take_mac
 from .kinds import KINDS
 from .neighbours import drop_bridge_entries
 from .refusal import Refusal

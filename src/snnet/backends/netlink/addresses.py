@@ -8,13 +8,7 @@ from struct import Struct
 from typing import Any
 
 from snnet.contract import Address
-from snnet.contract.network import (
-    DADFAILED,
-    SECONDARY,
-    TEMPORARY,
-    TENTATIVE,
-    is_automatic,
-)
+from snnet.contract.network import DADFAILED, SECONDARY, TEMPORARY, TENTATIVE, is_automatic
 
 from .encoder import U8, U32, Field, Slot
 from .kernel import (

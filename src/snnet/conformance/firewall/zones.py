@@ -11,18 +11,7 @@ from snnet.conformance.endpoints import A1, A2, B1, C1, FAR, HUB, IN_A, OUT, R1,
 from snnet.conformance.rig import Answer, Rig
 from snnet.contract import Add, Change, Zone, ZoneLink
 
-from .base import (
-    FirewallTests,
-    add,
-    answer,
-    do,
-    passes,
-    remove,
-    silent,
-    stopped,
-    tenants,
-    zone,
-)
+from .base import FirewallTests, add, answer, do, passes, remove, silent, stopped, tenants, zone
 
 
 class ZoneTests(FirewallTests):

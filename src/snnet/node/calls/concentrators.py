@@ -6,16 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-from snnet.contract import (
-    Add,
-    Address,
-    Announcement,
-    Conflict,
-    IPAddress,
-    Noun,
-    Route,
-    keyed,
-)
+from snnet.contract import Add, Address, Announcement, Conflict, IPAddress, Noun, Route, keyed
 from snnet.core import identity as ids
 from snnet.core.addressing import written
 from snnet.core.compute_records import ComputeRecords

@@ -12,12 +12,7 @@ from snnet.core import identity as ids
 from snnet.core.announcing import of_vnic
 from snnet.core.building import build_vnic, change_vnic
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.conflicts import (
-    check_apart,
-    check_changeable,
-    check_same_subnet,
-    check_same_vnic,
-)
+from snnet.core.conflicts import check_apart, check_changeable, check_same_subnet, check_same_vnic
 from snnet.core.events import ContainerEvent
 from snnet.core.groups import check_known, check_members, group_thing
 from snnet.core.held import keep_held

@@ -10,14 +10,7 @@ import itertools
 import logging
 from functools import partial
 
-from snnet.contract import (
-    InvalidRequest,
-    IPAddress,
-    IPInterface,
-    Link,
-    Tap,
-    Veth,
-)
+from snnet.contract import InvalidRequest, IPAddress, IPInterface, Link, Tap, Veth
 
 from ..kernel import FakeKernel
 from .asking import check_port, opening, question, who_answers
