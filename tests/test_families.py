@@ -1,4 +1,4 @@
-"""Code names an IP family only where it must: the architecture page lists these places."""
+"""Code names an IP family only where it must: CONTRIBUTING lists these places."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import snnet
 
 HOME = Path(snnet.__file__).parent
-PAGE = Path(__file__).parent.parent / "docs" / "architecture.md"
+PAGE = Path(__file__).parent.parent / "CONTRIBUTING.md"
 
 NEUTRAL = (
     "agent",
@@ -24,6 +24,7 @@ NEUTRAL = (
     "node",
     "plugins.py",
     "config.py",
+    "checks.py",
 )
 """What decides.  Drivers, the fake kernel and programs speak to a kernel with two families."""
 
@@ -66,7 +67,7 @@ def modules() -> list[str]:
 def listed() -> set[str]:
     """The modules of the page's list: `core/mesh`, without its suffix."""
     text = PAGE.read_text(encoding="utf-8")
-    section = text.partition("**Two families, one code.**")[2].partition("\n\n")[0]
+    section = text.partition("**Two families, one code.**")[2].partition("\n- ")[0]
     return {f"{name}.py" for name in re.findall(r"`([a-z_/]+[a-z0-9])`", section) if name}
 
 
