@@ -21,7 +21,7 @@ class Silent(FakeKernel):
     def alarm(self) -> Alarm:  # type: ignore[override]
         return Never()
 
-    def untold(self) -> Collection[type[Noun]]:
+    def unreported(self) -> Collection[type[Noun]]:
         return (Sysctl,)
 
 

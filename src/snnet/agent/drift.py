@@ -61,7 +61,7 @@ class Drift:
         """When a repair that left something is tried again, and after what wait (seconds)."""
         self._failed: dict[Node[Any], str] = {}
         """Why the last look at a node failed."""
-        self._told: set[Node[Any]] = set()
+        self._reported: set[Node[Any]] = set()
         """The nodes whose alarms reported a change since the last look at them."""
         self._due = 0.0
         self._glance = 0.0
@@ -79,17 +79,17 @@ class Drift:
         for node in wanted:
             if node not in before:
                 node.rely_on(partial(self.follows, node))
-                self._told.add(node)
+                self._reported.add(node)
                 self._due = 0.0
             if self._listen(node):
                 self._soon(node)
-        self._told &= self._nodes.keys()
+        self._reported &= self._nodes.keys()
         self._register()
 
     def follows(self, node: Node[Any]) -> bool:
         """Whether alarms report what others change of a node, and the last look left nothing."""
-        told_of = bool(self._nodes.get(node)) and node not in self._deaf
-        return told_of and node not in self._failed and self._unrepaired.get(node) == []
+        watched = bool(self._nodes.get(node)) and node not in self._deaf
+        return watched and node not in self._failed and self._unrepaired.get(node) == []
 
     def _listen(self, node: Node[Any]) -> bool:
         """Have alarms that cover everything that the node has set by now.
@@ -99,11 +99,11 @@ class Drift:
         before = self._nodes.get(node, [])
         if node not in self._nodes or node in self._deaf or not _extended(before):
             self._nodes[node] = self._opened(node)
-        told = True in [alarm.noticed() for alarm in before]
+        reported = True in [alarm.noticed() for alarm in before]
         if self._nodes[node] is not before:
             for alarm in before:
                 alarm.close()
-        return told
+        return reported
 
     def _opened(self, node: Node[Any]) -> list[Alarm]:
         """Open alarms of a node's drivers; the next look tries again what cannot be opened."""
@@ -154,15 +154,15 @@ class Drift:
     def notice(self) -> None:
         """Take in what alarms reported since the last call: a look is then due soon."""
         ready = {descriptor for descriptor, _ in self._poll.poll(0)}
-        told = {self._readable[descriptor] for descriptor in ready & self._readable.keys()}
-        for node, alarm in (*told, *self._asked):
+        reporting = {self._readable[descriptor] for descriptor in ready & self._readable.keys()}
+        for node, alarm in (*reporting, *self._asked):
             if alarm.noticed():
                 self._soon(node)
-        if told:
+        if reporting:
             self._register()
 
     def _soon(self, node: Node[Any]) -> None:
-        self._told.add(node)
+        self._reported.add(node)
         self._due = min(self._due, max(self._clock() + SETTLE, self._earliest))
 
     def look(self) -> None:
@@ -175,17 +175,17 @@ class Drift:
         """
         began = self._clock()
         complete, due, glances = (at <= began for at in (self._complete, self._due, self._glance))
-        told = {*self._nodes} if complete else self._told.copy() if due else set()
-        told |= {node for node, (at, _) in self._retries.items() if at <= began}
+        affected = {*self._nodes} if complete else self._reported.copy() if due else set()
+        affected |= {node for node, (at, _) in self._retries.items() if at <= began}
         # What is in a concentrator's namespace may be the host's.
-        told |= {*tuple(self._nodes)[:1]} if told else set()
+        affected |= {*tuple(self._nodes)[:1]} if affected else set()
         if due or complete:
             self._due = float("inf")
-            self._told -= told
-        looked, repaired = bool(told), self.repaired
+            self._reported -= affected
+        looked, repaired = bool(affected), self.repaired
         for node in tuple(self._nodes):
             try:
-                if node in told or (glances and self._glances(node)):
+                if node in affected or (glances and self._glances(node)):
                     looked = True
                     self._look(node)
             except (SnnetError, OSError) as error:
@@ -203,11 +203,11 @@ class Drift:
             # What an idle host costs is that of the glances.
             spent = 0 if looked else GLANCE_SHARE * (ended - began)
             self._glance = ended + max(GLANCE_EVERY, spent)
-        if told:
+        if affected:
             share = SHARE if self.repaired == repaired else SHARE_REPAIRED
             self._earliest = ended + share * (ended - began)
         if self._failed:
-            self._told |= self._failed.keys()
+            self._reported |= self._failed.keys()
             self._due = min(self._due, max(ended + GLANCE_EVERY, self._earliest))
 
     def _glances(self, node: Node[Any]) -> bool:

@@ -294,7 +294,7 @@ class Driver(ABC):
         """
         return None
 
-    def untold(self) -> Collection[type[Noun]]:
+    def unreported(self) -> Collection[type[Noun]]:
         """Return the types of nouns that others can change without setting off the alarm.
 
         The caller looks them up from time to time, so ``find`` (for a firewall, ``snapshot``)

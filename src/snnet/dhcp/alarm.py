@@ -28,7 +28,7 @@ class ServerAlarm(Alarm):
         self._served = served
         self._processes: dict[int, int] = {}
         self._folders: dict[Path, FolderEvents] = {}
-        self._told = False
+        self._pending = False
         try:
             self.extend()
         except BaseException:
@@ -37,12 +37,12 @@ class ServerAlarm(Alarm):
 
     def extend(self) -> bool:
         """See :meth:`snnet.contract.Alarm.extend`.  Raises OSError."""
-        self._told = self.noticed()
+        self._pending = self.noticed()
         pids, folders = self._served()
         for pid in self._processes.keys() - set(pids):
             os.close(self._processes.pop(pid))
             # Also of one that has ended since it was asked above.
-            self._told = True
+            self._pending = True
         for path in self._folders.keys() - set(folders):
             self._folders.pop(path).close()
         for pid in set(pids) - self._processes.keys():
@@ -60,17 +60,17 @@ class ServerAlarm(Alarm):
         return [*self._processes.values(), *folders]
 
     def noticed(self) -> bool:
-        """See :meth:`snnet.contract.Alarm.noticed`.  The end of a process is told once."""
-        told, self._told = self._told, False
+        """See :meth:`snnet.contract.Alarm.noticed`.  The end of a process is reported once."""
+        found, self._pending = self._pending, False
         for pid in self._ended():
             os.close(self._processes.pop(pid))
-            told = True
+            found = True
         for path, events in list(self._folders.items()):
             names = events.read()
             if events.gone:  # the next extension watches the one that has its name then
                 self._folders.pop(path).close()
-            told = told or names is None or bool(names - _ITS_OWN)
-        return told
+            found = found or names is None or bool(names - _ITS_OWN)
+        return found
 
     def _ended(self) -> list[int]:
         return [pid for pid, pidfd in self._processes.items() if is_readable(pidfd, 0)]

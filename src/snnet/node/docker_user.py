@@ -37,8 +37,8 @@ class DockerAccepts(Driver):
         there = self._accepted() is not None
         return None if there else "the host has no chain DOCKER-USER"
 
-    def untold(self) -> Collection[type[Noun]]:
-        """See :meth:`snnet.contract.Driver.untold`: the chain may be legacy iptables'."""
+    def unreported(self) -> Collection[type[Noun]]:
+        """See :meth:`snnet.contract.Driver.unreported`: the chain may be legacy iptables'."""
         return (DockerAccept,)
 
     def _accepted(self) -> list[tuple[str, bool]] | None:

@@ -75,9 +75,9 @@ class Drivers:
             if reason:
                 raise Unsupported(reason, operation=operation)
 
-    def untold(self) -> frozenset[type[Noun]]:
-        """See :meth:`snnet.contract.Driver.untold`, of all drivers."""
-        return frozenset().union(*(driver.untold() for driver in self.all))
+    def unreported(self) -> frozenset[type[Noun]]:
+        """See :meth:`snnet.contract.Driver.unreported`, of all drivers."""
+        return frozenset().union(*(driver.unreported() for driver in self.all))
 
     def find(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Return those of the nouns that are on the host, as found."""

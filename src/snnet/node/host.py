@@ -285,9 +285,9 @@ class HostView:
                 "'vxlan' or correct the route"
             )
 
-    def untold(self, records: Records) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
-        """What no event tells of, where it is not as the node needs it: found, wanted."""
-        kinds, firewall = self._drivers.untold(), self._drivers.firewall.carries
+    def unreported(self, records: Records) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
+        """Return what no alarm reports and is not as the node needs it: found, wanted."""
+        kinds, firewall = self._drivers.unreported(), self._drivers.firewall.carries
         wanted = self.carried(noun for noun in records.nouns() if type(noun) in kinds)
         rules = {key: noun for key, noun in wanted.items() if type(noun) in firewall}
         found = self.find(noun for key, noun in wanted.items() if key not in rules)

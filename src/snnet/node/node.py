@@ -306,7 +306,7 @@ class Node(ABC, Generic[R]):
             ]
         engine = self._ready()
         if quick:
-            return list(differences(engine.draft(Repair(untold=True), deadline).plan))
+            return list(differences(engine.draft(Repair(unreported=True), deadline).plan))
         draft = engine.draft(Repair(wait=False), deadline, host := engine.listed())
         with engine.claims.lock:
             nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())

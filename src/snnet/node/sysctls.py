@@ -57,9 +57,9 @@ class SharedSysctls(Driver):
             return f"this kernel has no sysctl {noun.name}"
         return None
 
-    def untold(self) -> Collection[type[Noun]]:
-        """See :meth:`snnet.contract.Driver.untold`: as the backend's."""
-        return (SharedSysctl,) if Sysctl in self._backend.untold() else ()
+    def unreported(self) -> Collection[type[Noun]]:
+        """See :meth:`snnet.contract.Driver.unreported`: as the backend's."""
+        return (SharedSysctl,) if Sysctl in self._backend.unreported() else ()
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         recorded = self.host.recorded(RECORD)

@@ -121,7 +121,7 @@ class IprouteShellBackend(TableBackend):
         """The kernel tells of links, addresses, routes, neighbours and rules."""
         return KernelChanges(self.host.netns.fd)
 
-    def untold(self) -> Collection[type[Noun]]:
+    def unreported(self) -> Collection[type[Noun]]:
         """Of parameters the kernel tells little (netconf), of proxy entries nothing."""
         return (Sysctl, ProxyNeighbour, Shaper, Redirect)
 

@@ -134,7 +134,7 @@ class NetlinkBackend(TableBackend):
         """The kernel tells of links, addresses, routes, neighbours and rules."""
         return KernelChanges(self.host.netns.fd)
 
-    def untold(self) -> Collection[type[Noun]]:
+    def unreported(self) -> Collection[type[Noun]]:
         """Of parameters the kernel tells little (netconf), of proxy entries nothing.
 
         Of queueing disciplines it tells even when one is only looked at.

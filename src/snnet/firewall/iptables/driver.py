@@ -178,8 +178,8 @@ class IptablesFirewall(KernelFirewall):
         with self._alone():
             return self._epoch
 
-    def untold(self) -> Collection[type[Noun]]:
-        """See :meth:`snnet.contract.Driver.untold`: nothing tells of rules of legacy iptables."""
+    def unreported(self) -> Collection[type[Noun]]:
+        """See :meth:`snnet.contract.Driver.unreported`: nothing tells of rules of legacy iptables."""
         return () if self._programs.all_nft else KINDS.values()
 
     @cached_property

@@ -157,17 +157,17 @@ class Repair(Call[R, R, RepairDraft, Report]):
     """Bring the host to what the node knows; remove leftovers and orphans of the node.
 
     With ``wait`` False it does not wait for links that may just be being created.  With
-    ``untold`` it repairs only what the kernel sends no event for.
+    ``unreported`` it repairs only what the kernel sends no event for.
     """
 
     what = "repair"
     mode = Mode.REPORT
     inspects: ClassVar[bool] = True
 
-    def __init__(self, *, wait: bool = True, untold: bool = False) -> None:
+    def __init__(self, *, wait: bool = True, unreported: bool = False) -> None:
         self._wait = wait
-        self._untold = untold
-        self.tidies = not untold
+        self._unreported = unreported
+        self.tidies = not unreported
 
     def claim(self, records: R, alone: bool, held: Held) -> Claim:
         return WHOLE_NODE
@@ -176,8 +176,8 @@ class Repair(Call[R, R, RepairDraft, Report]):
         return records
 
     def draft(self, known: R, host: HostView) -> RepairDraft:
-        if self._untold:
-            return RepairDraft(make_plan(*host.untold(known)))
+        if self._unreported:
+            return RepairDraft(make_plan(*host.unreported(known)))
         seen = host.settled(known) if self._wait else host.seen(known)
         wanted = host.carried(known.nouns())
         rules = known.refreshed(host.snapshot({Address})) if known.outside() else {}
