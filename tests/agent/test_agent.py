@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,11 +24,25 @@ from snnet import (
 )
 from snnet.agent.membership import Membership
 from snnet.cluster import keys
-from snnet.contract import Add, Address, Delete, Driver, Listener, Put, Registry, Remove, Tap
+from snnet.contract import (
+    Add,
+    Address,
+    Delete,
+    Denied,
+    Driver,
+    Listener,
+    Netns,
+    Put,
+    Registry,
+    Remove,
+    Tap,
+)
 
 from .conftest import FakeHost
 
 pytestmark = pytest.mark.usefixtures("quick")
+
+NETNS = Netns("fake:1", "host-1")
 
 
 def test_one_host_with_everything(host: FakeHost) -> None:
@@ -452,6 +467,50 @@ def test_a_node_says_where_it_is_whichever_answer_of_the_registry_is_lost(
     host.agent.close()
 
 
+@pytest.mark.parametrize("error", [Unavailable, Denied, Conflict, RuntimeError])
+@pytest.mark.parametrize("method", ["read", "session", "watch_groups"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_registry_that_fails_at_once(
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    error: type[Exception],
+    *,
+    begun: bool,
+) -> None:
+    """Whatever it raises: no loop without a pause, and the host stays as it was made."""
+
+    def fails(*arguments: object, **keywords: object) -> None:
+        raise error("not now")
+
+    host = FakeHost(registry)
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.cluster.create_vnic("v1", network="web", node="host-1")
+    if begun:
+        host.settle()
+    before = host.kernel.to_text()
+    host.agent._mirror.close()
+    host.agent._membership.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, method, fails)
+        if begun:
+            (tap,) = host.kernel.snapshot({Tap}).values()
+            assert host.kernel.apply([Remove(tap)]).error is None
+        began = time.monotonic()
+        host.agent.step(0.1)
+        assert time.monotonic() - began >= 0.1
+        assert "not now" in str(host.agent.status()["problem"])
+        if begun:
+            host.agent.step(0.1)
+            assert host.kernel.to_text() == before
+    for _ in range(100):  # the next try comes after a pause
+        host.agent.step(0.1)
+        if set(host.states().values()) == {"ready"}:
+            break
+    assert host.states() == {"web": "ready", "v1": "ready"}
+    host.agent.close()
+
+
 def test_documents_that_cannot_be_read_fail_alone(host: FakeHost) -> None:
     """As those of a later version; a VNIC that is there stays, and so do all others."""
     cluster = host.cluster
@@ -549,7 +608,7 @@ def test_the_session_is_kept_during_a_long_round(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renewed = threading.Event()
-    member = Membership(registry, "host-1", ["network"], "local", ttl=1.0)
+    member = Membership(registry, "host-1", NETNS, ["network"], "local", ttl=1.0)
     member.connect()
     monkeypatch.setattr(
         "snnet.registries.memory.MemorySession.renew", lambda session: renewed.set()
@@ -561,7 +620,7 @@ def test_the_session_is_kept_during_a_long_round(
 
 def test_a_problem_is_told_although_the_session_ended_before_its_time(registry: Registry) -> None:
     """An administrator of etcd may revoke it, say, between two renewals."""
-    member = Membership(registry, "host-1", ["network"], "local", ttl=60.0)
+    member = Membership(registry, "host-1", NETNS, ["network"], "local", ttl=60.0)
     member.connect()
     assert member._session is not None
     member._session.close()

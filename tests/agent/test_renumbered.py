@@ -1,4 +1,4 @@
-"""Addresses, numbers and keys of hosts and networks that are others' before anybody looks."""
+"""Names, addresses, numbers and keys that are others' before anybody looks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from snnet import NetworkConfig
+from snnet import Agent, NetworkConfig
+from snnet.contract import Tap
 
 from .cloud import CONFIG, MESH, OUTSIDE, Cloud
 
@@ -146,3 +147,44 @@ def test_a_vnic_with_the_name_of_one_of_another_role(cloud: Cloud, roles: tuple[
     assert cloud.host("cn-1").to_text().count("snv-") == cloud.host("cn-1").to_text().count(
         vnic.link_name
     ), "nothing of the other one is left"
+
+
+def test_a_second_host_with_the_name_of_another(cloud: Cloud) -> None:
+    """As those that are made from one image: it makes nothing, and says what to do."""
+    cloud.furnish()
+    first = cloud.agents["cn-1"]
+    twin = cloud.fabric.add_host("clone", "192.0.9.9/16")
+    before = cloud.registry.read().entries
+    cloud.agents["clone"] = Agent(
+        "cn-1", cloud.config, registry=cloud.registry, roles=["compute"], firewall="fake",
+        backend=twin, session_ttl=cloud.ttl,
+    )  # fmt: skip
+    for _ in range(3):
+        for agent in cloud.agents.values():
+            agent.step(0)
+    assert str(cloud.agents["clone"].status()["problem"]).startswith(
+        f"an agent on another host ({first.node.compute_ip}) runs as node 'cn-1': give each host"
+    )
+    assert first.status()["problem"] is None
+    assert cloud.registry.read().entries == before
+    assert twin.snapshot({Tap}) == {}
+    cloud.kill("cn-1")
+    cloud.settle()
+    assert cloud.agents["clone"].status()["problem"] is None, "a host that takes another's place"
+    assert len(twin.snapshot({Tap})) == 1
+
+
+def test_a_host_that_comes_back_to_a_name_that_another_has_by_now(cloud: Cloud) -> None:
+    cloud.furnish()
+    first = cloud.agents["cn-1"]
+    first._membership.close()  # its session ran out while it could not renew it
+    twin = cloud.fabric.add_host("clone", "192.0.9.9/16")
+    with Agent(
+        "cn-1", cloud.config, registry=cloud.registry, roles=["compute"], firewall="fake",
+        backend=twin, session_ttl=cloud.ttl,
+    ) as second:  # fmt: skip
+        second.step(0)
+        for _ in range(2):
+            first.step(0)
+        assert "(192.0.9.9) runs as node 'cn-1'" in str(first.status()["problem"])
+        assert second.status()["problem"] is None

@@ -98,8 +98,9 @@ class Agent:
         self._stack.callback(self._answering.close)
         self._statuses = Statuses(self.registry, node_id)
         self._compute = ComputeRole(self.node)
+        where = self.node.backend.host.netns
         self._membership = Membership(
-            self.registry, node_id, self.roles, config.topology, session_ttl
+            self.registry, node_id, where, self.roles, config.topology, session_ttl
         )
         self._network = NetworkRole(self._open_cnci, self.node.backend)
         self._placer: Placer | None = None
@@ -164,29 +165,24 @@ class Agent:
             (self._connect_again if self._lost else self._connect)()
             if not self._wait(end):
                 return False
-            began = time.monotonic()
-            try:
-                with self._membership.kept():
-                    self._round()
-            finally:
-                self._rounds += 1
-                self._busy += time.monotonic() - began
+        except Exception as error:
+            self._lose(error, end)
+            return True
+        began = time.monotonic()
+        try:
+            with self._membership.kept():
+                self._round()
         except Unavailable as error:
-            self._lost = True
-            self._failed(f"registry: {error}")
-            self._keep(end)
-        except SnnetError as error:
-            self._failed(str(error))
-        except Exception as error:  # a fault of ours: the next round may do without it
-            _log.exception("the round failed")
-            self._failed(f"{type(error).__name__}: {error}")
+            self._lose(error, end)
+        except Exception as error:  # even a fault of ours: the next round may do without it
+            self._failed(error)
+        finally:
+            self._rounds += 1
+            self._busy += time.monotonic() - began
         return True
 
     def report(self, part: str, problem: str | None) -> None:
-        """Note the problem of a part that runs beside the agent; None: it is solved.
-
-        :meth:`status` shows it until then, and the agent continues.
-        """
+        """Note the problem of a part beside the agent, which continues; None: it is solved."""
         others = {name: said for name, said in self._beside.items() if name != part}
         self._beside = others if problem is None else {**others, part: problem}
 
@@ -351,10 +347,13 @@ class Agent:
                     self._look_after()
         connected.result()
 
-    def _keep(self, end: float) -> None:
-        """Without a registry: keep the host as it is, until ``end``."""
-        while self._ready:
-            self._look_after()
+    def _lose(self, error: Exception, end: float) -> None:
+        """Without a registry, whatever the reason: keep the host as it is, until ``end``."""
+        self._lost = True
+        self._failed(error)
+        while True:
+            if self._ready:
+                self._look_after()
             left = end - time.monotonic()
             if left <= 0 or self._stopping.wait(min(left, SLICE)):
                 return
@@ -366,10 +365,13 @@ class Agent:
             self._watch()
         self._look()
 
-    def _failed(self, problem: str) -> None:
+    def _failed(self, error: Exception) -> None:
         """Note that a round failed as a whole; the next try is after a growing wait."""
+        ours = not isinstance(error, SnnetError)
+        kind = type(error).__name__ if ours else "registry"
+        problem = f"{kind}: {error}" if ours or isinstance(error, Unavailable) else str(error)
         if problem != self._problem:
-            _log.warning("%s", problem)
+            _log.warning("%s", problem, exc_info=error if ours else None)
         self._problem = problem
         self._failures += 1
         self._due = time.monotonic() + wait_after(self._tries)

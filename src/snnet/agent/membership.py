@@ -11,9 +11,21 @@ from collections.abc import Iterator, Sequence
 
 import snnet
 from snnet.cluster import NodeInfo, keys
+from snnet.cluster.drafts import seen
 from snnet.config import NODE_NUMBER_MAX
-from snnet.contract import Conflict, Delete, Put, Registry, Session, SessionLost, SnnetError, Stale
+from snnet.contract import (
+    Conflict,
+    Delete,
+    Netns,
+    Put,
+    Registry,
+    Session,
+    SessionLost,
+    SnnetError,
+    Stale,
+)
 from snnet.contract.registries import Write
+from snnet.system.host import boot_id
 
 SESSION_TTL = 15.0
 """Seconds after which an agent that says nothing counts as gone, by default."""
@@ -22,14 +34,23 @@ SESSION_TTL = 15.0
 class Membership:
     """Registers a node, and keeps its session alive; one thread at a time may use it.
 
-    Methods raise ``Unavailable`` if the registry does not answer.
+    Two hosts with one name for their node would have the same guests, so the host is told from
+    all others by its boot and its namespace ``netns``.  Methods raise ``Unavailable`` if the
+    registry does not answer.
     """
 
     def __init__(
-        self, registry: Registry, node: str, roles: Sequence[str], topology: str, ttl: float
+        self,
+        registry: Registry,
+        node: str,
+        netns: Netns,
+        roles: Sequence[str],
+        topology: str,
+        ttl: float,
     ) -> None:
         self._registry = registry
         self._node, self._roles, self._topology = node, tuple(roles), topology
+        self._host = f"{boot_id()}/{netns.id}"
         self._ttl = ttl
         self._session: Session | None = None
         self._renew_at = 0.0
@@ -68,16 +89,25 @@ class Membership:
     def register(self) -> None:
         """Write the node's document, with a new session.
 
-        Raises ``Conflict`` if its number belongs to another node: while it had no session it may
-        have been forgotten, and its number given away.
+        Raises ``Conflict`` if an agent on another host has the name, or if its number belongs to
+        another node: while it had no session it may have been forgotten, and its number given
+        away.
         """
-        key = keys.node(self._node)
-        expected: dict[str, int] = {}
+        key, alive = keys.node(self._node), keys.alive(self._node)
+        reading = self._registry.read(key, alive)
+        known, running = reading.entries.get(key), reading.entries.get(alive)
+        if running is not None and running.document.get("host", self._host) != self._host:
+            address = known.document.get("compute_ip") if known else None
+            raise Conflict(
+                f"an agent on another host ({address or 'its address is not known yet'}) runs "
+                f"as node {self._node!r}: give each host a name of its own ('node' in the "
+                "settings), or stop that agent"
+            )
+        expected = seen(reading, [key, alive])
         if self._number is not None:
             claim = keys.node_number(self.number(self._number))
             expected[claim] = self._claimed
         session = self._registry.session(self._ttl)
-        known = self._registry.read(key).entries.get(key)
         info = NodeInfo(
             name=self._node,
             roles=self._roles,
@@ -93,14 +123,15 @@ class Membership:
                 Put(key, info.document()),
                 self._alive(session),
             ],
-            expected | {key: known.revision if known else 0},
+            expected,
         )
         self._session, self._renew_at = session, time.monotonic() + self._ttl / 3
         self._said, self._told = (info.compute_ip, info.number), self.problem
 
     def _alive(self, session: Session) -> Put:
         problem = {} if self.problem is None else {"problem": self.problem}
-        return Put(keys.alive(self._node), {"pid": os.getpid(), **problem}, session.id)
+        document = {"host": self._host, "pid": os.getpid(), **problem}
+        return Put(keys.alive(self._node), document, session.id)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
