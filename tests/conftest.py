@@ -23,9 +23,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.sample import EVERY, sampled
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile("untimed", hypothesis.settings(deadline=None))
+hypothesis.settings.load_profile("untimed")
 
 FD_SETSIZE = 1024  # select(2)
 

@@ -17,6 +17,8 @@ from tests.node.world import FakeWorld
 
 CONTAINER, DATA_CENTER = VnicRole.TENANT_CONTAINER, VnicRole.DATA_CENTER
 HUGE = 10**5000
+"""Python refuses to print it."""
+A_HUGE_ONE = pytest.param(HUGE, id="huge")
 
 VM = snnet.VnicConfig(
     vnic_id="v9",
@@ -220,7 +222,7 @@ _CN_VNIC_CALLS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("cfg", [None, "v9", {"vnic_id": "v9"}, 5, VnicRole.TENANT_VM])
+@pytest.mark.parametrize("cfg", [None, "v9", {"vnic_id": "v9"}, 5, A_HUGE_ONE, VnicRole.TENANT_VM])
 def test_a_config_is_a_vnic_config(
     kernel: snnet.FakeKernel, make_cn: MakeNode, cfg: object
 ) -> None:
@@ -358,7 +360,7 @@ def test_a_node_that_cannot_be_is_refused(
         refused(kernel, field, make, init=False, **options)
 
 
-@pytest.mark.parametrize("value", [None, {}, {"tunnel": "gre"}, "gre"])
+@pytest.mark.parametrize("value", [None, {}, {"tunnel": "gre"}, "gre", A_HUGE_ONE])
 def test_a_node_needs_a_network_config(kernel: snnet.FakeKernel, value: Any) -> None:
     drivers: dict[str, Any] = {"backend": kernel, "firewall": "fake"}
     refused(kernel, "config", snnet.ComputeNode, "cn-1", value, **drivers)
@@ -512,7 +514,7 @@ def test_a_mesh_that_contradicts_itself_is_refused(
     assert cnci.verify() == []
 
 
-@pytest.mark.parametrize("wrong", [None, "x", {"physical_ip": "192.0.2.12"}])
+@pytest.mark.parametrize("wrong", [None, "x", A_HUGE_ONE, {"physical_ip": "192.0.2.12"}])
 def test_every_neighbor_is_a_neighbor(
     kernel: snnet.FakeKernel, make_cnci: MakeNode, wrong: Any
 ) -> None:

@@ -193,7 +193,7 @@ def test_every_field_is_tried() -> None:
     assert set(BAD_CONFIG) == {item.name for item in fields(NetworkConfig)}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.sampled_from(sorted(set(BAD_VNIC) - {"role", "queues"})),
     st.text(max_size=20) | st.integers() | st.floats() | st.booleans() | st.binary(max_size=6),

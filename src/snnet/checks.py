@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import re
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import (
     IPv4Address,
@@ -25,25 +24,13 @@ from typing import Any, TypeVar
 
 from snnet.contract import InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import MTU_MAX, MTU_MIN, NO_MAC, is_mac, is_multicast_mac
+from snnet.contract.errors import shown as shown
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-_SHOWN = reprlib.Repr()
-_SHOWN.maxlevel = 4
-_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 300
-_SHOWN.maxdict = _SHOWN.maxlist = _SHOWN.maxtuple = _SHOWN.maxset = 20
 
 Address = IPAddress | str
 Network = IPNetwork | str
 Cidrs = Network | tuple[Network, ...]
-
-
-def shown(value: object) -> str:
-    """Return a value as error messages show it, shortened where it is long."""
-    try:
-        return _SHOWN.repr(value)
-    except ValueError:  # Python refuses to print an int of more than 4300 digits
-        return f"a {type(value).__name__} too long to print"
 
 
 def check_id(value: object, field: str) -> str:
@@ -106,7 +93,7 @@ def check_network(value: object, field: str) -> IPNetwork:
             network = ip_network(value)
         except ValueError as error:
             raise InvalidRequest(
-                f"{value!r} is not a network like '10.1.0.0/24': {error}", field=field
+                f"{shown(value)} is not a network like '10.1.0.0/24': {error}", field=field
             ) from None
     if isinstance(network, (IPv4Network, IPv6Network)) and not _has_zone(network.network_address):
         return network
@@ -149,6 +136,16 @@ def check_uid(value: object, field: str) -> int:
 
 def check_mtu(value: object, field: str) -> int:
     return check_int(value, field, MTU_MIN, MTU_MAX)
+
+
+_T = TypeVar("_T")
+
+
+def check_type(value: object, field: str, kind: type[_T]) -> _T:
+    """Check an object of one of snnet's own classes."""
+    if isinstance(value, kind):
+        return value
+    raise InvalidRequest(f"{shown(value)} is not a snnet.{kind.__name__}", field=field)
 
 
 _E = TypeVar("_E", bound=enum.Enum)

@@ -111,6 +111,7 @@ def test_every_problem_of_a_file_is_named_before_anything_is_written() -> None:
         {"name": "y"},
         7,
         {"kind": "vnic", "network": "web"},
+        {"kind": 10**5000, "name": 10**5000},
     ]
     with Cluster("memory:") as cluster:
         with pytest.raises(Problems) as caught:
@@ -123,6 +124,7 @@ def test_every_problem_of_a_file_is_named_before_anything_is_written() -> None:
             ["document 'y' (document 4)", "kind"],
             ["document 5", "7 is not a mapping of fields"],
             ["document 6", "name"],
+            ["document <int too long to print> (document 7)", "kind"],
         ]
         assert cluster.registry.read("").entries == {}
 

@@ -86,6 +86,11 @@ def test_other_text_is_no_rule(text: str) -> None:
         ),
         ("remote", {"protocol": "icmp", "remote": "fd00::/8"}),
         ("remote", {"protocol": "icmpv6", "remote": "10.0.0.0/8"}),
+        *(
+            # Python refuses to print such a number.
+            pytest.param(field, {"protocol": "tcp", field: 10**5000}, id=f"{field}-huge")
+            for field in ("direction", "protocol", "ports", "remote")
+        ),
     ],
 )
 def test_a_wrong_value_is_named(field: str, values: dict[str, Any]) -> None:

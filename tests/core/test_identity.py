@@ -80,7 +80,7 @@ some_ids = plain_ids | uuids | uuids.map(str.upper) | odd_ids
 # -- encode, decode ----------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(owner=some_ids, role=st.sampled_from(["cn", "cnci"]), one=some_ids, two=some_ids)
 def test_what_is_encoded_is_decoded(owner: str, role: str, one: str, two: str) -> None:
     fields = {ids.TENANT: one, ids.VNIC: two, ids.REMOTE: "2001:db8::1", ids.NETWORK: "10.1.0.0/24"}
@@ -90,7 +90,7 @@ def test_what_is_encoded_is_decoded(owner: str, role: str, one: str, two: str) -
     assert len(alias.encode()) <= ALIAS_MAX
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(one=some_ids, two=some_ids)
 def test_different_ids_never_share_an_alias(one: str, two: str) -> None:
     aliases = {ids.encode(CN, ids.VM, {ids.VNIC: value}) for value in (one, two)}
@@ -309,7 +309,7 @@ def test_names_are_distinct() -> None:
     assert len(set(made)) == len(made)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(some_ids, some_ids, some_ids), unique=True, min_size=2, max_size=5))
 def test_names_of_different_vnics_differ(identities: list[tuple[str, str, str]]) -> None:
     made = {next(ids.names(CN, ids.VM, *identity)) for identity in identities}
@@ -345,7 +345,7 @@ def test_the_peer_has_a_name_of_its_own() -> None:
 # -- MACs ------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(plain_ids)
 def test_macs_of_our_own_links_are_local_unicast_and_no_guests(name: str) -> None:
     mac = ids.link_mac(name)

@@ -145,8 +145,8 @@ _BAD: list[tuple[str, list[Any], str]] = [
     ("subnet", member(12, "10.2.0.0/30"), "too small"),
     ("subnet", member(12, "10.0.0.0/8"), "too large"),
     ("subnet", [replace(member(12, "10.2.0.0/24")[0], subnet="fd00::/47")], "too large"),
-    ("", [None], "not a Neighbor"),
-    ("", [{"physical_ip": "192.0.2.12"}], "not a Neighbor"),
+    ("", [None], "not a snnet.Neighbor"),
+    ("", [{"physical_ip": "192.0.2.12"}], "not a snnet.Neighbor"),
 ]
 
 

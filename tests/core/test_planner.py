@@ -258,7 +258,7 @@ def _possible(nouns: list[Noun]) -> dict[Key, Noun]:
 hosts = st.lists(st.sampled_from(list(_universe())), max_size=12).map(_possible)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(found=hosts, wanted=hosts)
 def test_a_plan_leads_from_any_found_to_any_wanted(
     found: dict[Key, Noun], wanted: dict[Key, Noun]
@@ -269,7 +269,7 @@ def test_a_plan_leads_from_any_found_to_any_wanted(
     assert host.nouns == wanted
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(found=hosts, wanted=hosts)
 def test_a_plan_undone_in_reverse_leads_back(
     found: dict[Key, Noun], wanted: dict[Key, Noun]
@@ -296,7 +296,7 @@ def test_a_plan_undone_in_reverse_leads_back(
     assert host.nouns == found
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(hosts)
 def test_there_is_nothing_to_do_where_all_is_as_wanted(nouns: dict[Key, Noun]) -> None:
     assert not plan(nouns, nouns)

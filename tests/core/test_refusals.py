@@ -119,7 +119,7 @@ INVALID: list[tuple[Callable[[], object], str]] = [
     ),
     (
         lambda: tenant_identity({"vnic_id": "v1"}),  # type: ignore[arg-type]
-        "cfg: {'vnic_id': 'v1'} is not a VnicConfig",
+        "cfg: {'vnic_id': 'v1'} is not a snnet.VnicConfig",
     ),
     (
         lambda: ids.encode(CN, ids.VM, {ids.TENANT: "t" * 64, ids.VNIC: "v" * 250}),

@@ -49,7 +49,7 @@ _v4 = st.integers(0, 2**32 - 1).map(IPv4Address)
 _v6 = st.integers(0, 2**128 - 1).map(IPv6Address)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.tuples(_v4, _v4) | st.tuples(_v6, _v6))
 def test_both_ends_of_a_pair_find_the_same_vxlan_port(pair: tuple[IPAddress, IPAddress]) -> None:
     local, remote = pair

@@ -16,7 +16,6 @@ STEPS = 60
 
 quick = settings(
     max_examples=8,
-    deadline=None,
     database=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),

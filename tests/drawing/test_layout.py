@@ -82,7 +82,7 @@ def _segment(start: tuple[int, int], end: tuple[int, int]) -> Box:
     return Box(left, top, abs(start[0] - end[0]) or 1, abs(start[1] - end[1]) or 1)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # large pictures
+@settings(suppress_health_check=[HealthCheck.too_slow])  # large pictures
 @given(pictures())
 def test_nothing_overlaps_in_any_picture(picture: Picture) -> None:
     check(lay_out(picture))

@@ -165,14 +165,17 @@ def _read(document: Mapping[str, Any]) -> _Item:
     if not isinstance(document, Mapping):
         raise InvalidRequest(f"{shown(document)} is not a mapping of fields")
     fields = {name: value for name, value in document.items() if name != "kind"}
-    wanted = kind_of(str(document.get("kind"))).asked(fields)
+    wanted = kind_of(document.get("kind")).asked(fields)
     return _Item(wanted, frozenset(fields) - {"name", "tenant"})
 
 
 def _where(number: int, document: Any) -> str:
     named = isinstance(document, Mapping) and (document.get("name") or document.get("address"))
-    kind = document.get("kind", "document") if isinstance(document, Mapping) else "document"
-    return f"{kind} {named!r} (document {number + 1})" if named else f"document {number + 1}"
+    if not named:
+        return f"document {number + 1}"
+    kind = document.get("kind")
+    what = kind if isinstance(kind, str) else "document"
+    return f"{what} {shown(named)} (document {number + 1})"
 
 
 def _check_references(items: list[_Item], kept: Mapping[Id, Wanted]) -> None:

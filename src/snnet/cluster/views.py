@@ -8,6 +8,7 @@ from copy import copy
 from typing import Any, TypeVar
 
 from snnet.contract import Entry, InvalidRequest, Reading, Registry
+from snnet.contract.errors import shown
 
 from . import keys, store
 from .documents import FAILED, PENDING, READY, Status, Vnic, Wanted
@@ -166,11 +167,11 @@ def _statuses(reading: Reading) -> dict[tuple[str, str, str], list[Entry]]:
     return found
 
 
-def kind_of(name: str) -> type[Wanted]:
+def kind_of(name: object) -> type[Wanted]:
     """The class of a kind's documents.  InvalidRequest lists the kinds."""
-    if name in KINDS:
+    if isinstance(name, str) and name in KINDS:
         return KINDS[name]
-    raise InvalidRequest(f"{name!r} is not one of {', '.join(KINDS)}", field="kind")
+    raise InvalidRequest(f"{shown(name)} is not one of {', '.join(KINDS)}", field="kind")
 
 
 def _parts(key: str) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, shown
 from .registries import COMMIT_BYTES_MAX, COMMIT_MAX, DEPTH_MAX, KEY_MAX, TTL_MIN, Delete, Put
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -78,7 +78,9 @@ def check_prefixes(prefixes: Sequence[str]) -> list[str]:
 def check_revision(revision: object, field: str = "after") -> int:
     """Return the revision.  Raise ``InvalidRequest`` if it is not an integer from 0 on."""
     if isinstance(revision, bool) or not isinstance(revision, int) or revision < 0:
-        raise InvalidRequest(f"a revision is an integer from 0 on, not {revision!r}", field=field)
+        raise InvalidRequest(
+            f"{shown(revision)} is not a revision, an integer from 0 on", field=field
+        )
     return revision
 
 
@@ -90,7 +92,8 @@ def check_ttl(ttl: object, field: str = "ttl") -> float:
         or not TTL_MIN <= ttl <= _TTL_MAX  # also refuses NaN
     ):
         raise InvalidRequest(
-            f"a time to live is a number of seconds from {TTL_MIN:g} on, not {ttl!r}", field=field
+            f"{shown(ttl)} is not a time to live: give seconds, from {TTL_MIN:g} on",
+            field=field,
         )
     return float(ttl)
 

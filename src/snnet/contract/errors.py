@@ -27,6 +27,7 @@ from __future__ import annotations
 import enum
 import errno as _errno
 import os
+import reprlib
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -231,3 +232,17 @@ def error_for(
     error = _BY_ERRNO.get(errno, Rejected)(message, errno=errno, operation=operation)
     error.detail = detail
     return error
+
+
+_SHOWN = reprlib.Repr()
+_SHOWN.maxlevel = 4
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 300
+_SHOWN.maxdict = _SHOWN.maxlist = _SHOWN.maxtuple = _SHOWN.maxset = 20
+
+
+def shown(value: object) -> str:
+    """Return a value as error messages show it, shortened where it is long."""
+    try:
+        return _SHOWN.repr(value)
+    except ValueError:  # Python refuses to print an int of more than 4300 digits
+        return f"<{type(value).__name__} too long to print>"

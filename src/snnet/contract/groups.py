@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import ClassVar
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, shown
 from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
 IN, OUT = "in", "out"
@@ -57,7 +57,7 @@ class Rule:
     def __post_init__(self) -> None:
         put = object.__setattr__
         if self.direction not in DIRECTIONS:
-            raise InvalidRequest(f"{self.direction!r} is not 'in' or 'out'", field="direction")
+            raise InvalidRequest(f"{shown(self.direction)} is not 'in' or 'out'", field="direction")
         put(self, "protocol", _protocol(self.protocol))
         if self.ports is not None:
             if self.protocol in WITH_PORTS:
@@ -91,7 +91,7 @@ class Rule:
             *words, _, remote = words
         if not direction or len(words) > 2:
             raise InvalidRequest(
-                f"{text!r} is not a rule like 'in tcp 80,443 from 10.0.0.0/8' or 'out'"
+                f"{shown(text)} is not a rule like 'in tcp 80,443 from 10.0.0.0/8' or 'out'"
             )
         protocol, ports = (*words, None, None)[:2]
         return cls(
@@ -144,7 +144,7 @@ def _protocol(value: object) -> str | int | None:
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**8:
         return _NAMES.get(number, number)
     raise InvalidRequest(
-        f"{value!r} is not {', '.join(NUMBERS)}, or a number from 0 to 255", field="protocol"
+        f"{shown(value)} is not {', '.join(NUMBERS)}, or a number from 0 to 255", field="protocol"
     )
 
 
@@ -153,14 +153,15 @@ _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 
 def _ranges(value: object, low: int, high: int) -> Ports:
     """Return ranges without overlaps."""
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    is_port = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    text = str(value) if is_port else value
     found: list[tuple[int, int]] = []
     for part in text.split(",") if isinstance(text, str) else [""]:
         match = _RANGE.fullmatch(part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not low <= first <= last <= high:
             raise InvalidRequest(
-                f"{value!r} is not a list of numbers and ranges from {low} to {high} like "
+                f"{shown(value)} is not a list of numbers and ranges from {low} to {high} like "
                 "'22,8000-8010'",
                 field="ports",
             )
@@ -191,7 +192,7 @@ def _remote(value: object) -> IPNetwork | str | None:
         except ValueError:
             pass
     raise InvalidRequest(
-        f"{value!r} is not a network like '10.0.0.0/8', nor 'group:NAME'", field="remote"
+        f"{shown(value)} is not a network like '10.0.0.0/8', nor 'group:NAME'", field="remote"
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from snnet.checks import Address, check_id, check_many, shown
+from snnet.checks import Address, check_id, check_many, check_type
 from snnet.contract import (
     Conflict,
     GroupMembers,
@@ -51,7 +52,7 @@ class Group:
         put = object.__setattr__
         check_id(self.tenant_id, "tenant_id")
         check_id(self.name, "name")
-        put(self, "rules", check_many(self.rules, "rules", _check_rule))
+        put(self, "rules", check_many(self.rules, "rules", partial(check_type, kind=Rule)))
         check_rules(self.rules, "rules")
         members = check_many(self.members, "members", check_unicast)
         put(self, "members", tuple(sorted(set(members), key=lambda ip: (ip.version, ip))))
@@ -94,12 +95,6 @@ class Group:
             "rules": [str(rule) for rule in self.rules],
             "members": [str(member) for member in self.members],
         }
-
-
-def _check_rule(value: object, field: str) -> Rule:
-    if isinstance(value, Rule):
-        return value
-    raise InvalidRequest(f"{shown(value)} is not a snnet.Rule", field=field)
 
 
 def check_rules(rules: Iterable[Rule], field: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 
 from snnet.checks import (
@@ -15,7 +16,7 @@ from snnet.checks import (
     check_int,
     check_many,
     check_network,
-    shown,
+    check_type,
 )
 from snnet.contract import InvalidRequest, IPAddress, IPNetwork, PortForward
 
@@ -90,8 +91,16 @@ class ConcentratorConfig:
         check_id(self.tenant_id, "tenant_id")
         check_id(self.concentrator_id, "concentrator_id")
         put = object.__setattr__
-        put(self, "subnets", check_many(self.subnets, "subnets", _check_subnet))
-        put(self, "forwards", check_many(self.forwards, "forwards", _check_forward))
+        put(
+            self,
+            "subnets",
+            check_many(self.subnets, "subnets", partial(check_type, kind=LocalSubnet)),
+        )
+        put(
+            self,
+            "forwards",
+            check_many(self.forwards, "forwards", partial(check_type, kind=HostForward)),
+        )
         if self.address is not None:
             put(self, "address", check_address(self.address, "address"))
         put(self, "public_ips", check_many(self.public_ips, "public_ips", check_address))
@@ -122,8 +131,7 @@ class LocalConcentrator:
 
 def local_concentrator(cfg: object, site: Site) -> LocalConcentrator:
     """Check what ``set_concentrator`` needs; InvalidRequest names what is wrong."""
-    if not isinstance(cfg, ConcentratorConfig):
-        raise InvalidRequest(f"{shown(cfg)} is not a snnet.ConcentratorConfig", field="cfg")
+    cfg = check_type(cfg, "cfg", ConcentratorConfig)
     if not site.translates:
         return _hub_concentrator(cfg, site)
     if cfg.address is not None:
@@ -258,15 +266,3 @@ def _rules(forward: HostForward, site: Site, served: set[int], field: str) -> Do
         said = str(error).removeprefix(f"{error.field}: ")
         raise InvalidRequest(said, field=f"{field}.{error.field}") from error
     return tuple(rules)
-
-
-def _check_subnet(value: object, field: str) -> LocalSubnet:
-    if isinstance(value, LocalSubnet):
-        return value
-    raise InvalidRequest(f"{shown(value)} is not a snnet.LocalSubnet", field=field)
-
-
-def _check_forward(value: object, field: str) -> HostForward:
-    if isinstance(value, HostForward):
-        return value
-    raise InvalidRequest(f"{shown(value)} is not a snnet.HostForward", field=field)

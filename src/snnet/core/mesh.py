@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, ip_interface
 from typing import Any
 
-from snnet.checks import check_network
+from snnet.checks import check_network, check_type
 from snnet.config import Neighbor
 from snnet.contract import (
     Address,
@@ -172,8 +172,7 @@ def _members(
     behind: dict[IPAddress, dict[IPNetwork, None]] = {}
     owners: dict[IPNetwork, IPAddress] = {}
     for number, entry in enumerate(entries):
-        if not isinstance(entry, Neighbor):
-            raise InvalidRequest(f"{entry!r} is not a Neighbor", field=f"neighbors[{number}]")
+        check_type(entry, f"neighbors[{number}]", Neighbor)
         field = f"neighbors[{number}]."
         where = check_member(entry.physical_ip, site.uplink.address, field + "physical_ip")
         tunnel_ip = check_ipv4(entry.tunnel_ip, field + "tunnel_ip")

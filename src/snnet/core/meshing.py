@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -20,6 +21,7 @@ from snnet.checks import (
     check_int,
     check_mac,
     check_many,
+    check_type,
 )
 from snnet.contract import (
     Bridge,
@@ -166,7 +168,7 @@ def check_peers(site: Site, tenant_id: str, subnet_id: str, peers: Iterable[Peer
     subnet = (check_id(tenant_id, "tenant_id"), check_id(subnet_id, "subnet_id"))
     if not site.mesh:
         raise InvalidRequest('set_peers is for topology "mesh"', field="topology")
-    given: tuple[Peer, ...] = check_many(peers, "peers", _is_peer)
+    given: tuple[Peer, ...] = check_many(peers, "peers", partial(check_type, kind=Peer))
     nodes: dict[IPAddress, None] = {}
     guests: dict[str, Guest] = {}
     taken: dict[IPAddress, str] = {}
@@ -204,12 +206,6 @@ def check_inside(peers: SubnetPeers, networks: Networks) -> None:
                     f"{ip} of {mac} is outside {written(networks)}", field="peers.ips"
                 )
             check_end(ip, network, "peers.ips")
-
-
-def _is_peer(value: object, field: str) -> Peer:
-    if isinstance(value, Peer):
-        return value
-    raise InvalidRequest(f"{value!r} is not a snnet.Peer", field=field)
 
 
 def _sorted(nodes: Iterable[IPAddress]) -> Addresses:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from snnet.contract import InvalidRequest
 from snnet.contract.addresses import is_host_label
+from snnet.contract.errors import shown
 
 
 def check_hostname(value: object, field: str) -> str:
@@ -11,6 +12,6 @@ def check_hostname(value: object, field: str) -> str:
     if isinstance(value, str) and is_host_label(value):
         return value.lower()
     raise InvalidRequest(
-        f"{value!r} is not a host name: use letters, digits and inner hyphens, at most 63",
+        f"{shown(value)} is not a host name: use letters, digits and inner hyphens, at most 63",
         field=field,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any, NoReturn, cast
 
-from snnet.checks import Address, Cidrs, check_int, shown
+from snnet.checks import Address, Cidrs, check_int, check_type, shown
 from snnet.config import VnicConfig, VnicRole
 from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
@@ -294,8 +294,7 @@ def check_carries(subnets: Networks, mtu: int, field: str = "subnet") -> None:
 
 
 def _check_role(cfg: VnicConfig, allowed: tuple[VnicRole, ...]) -> None:
-    if not isinstance(cfg, VnicConfig):
-        raise InvalidRequest(f"{cfg!r} is not a VnicConfig", field="cfg")
+    check_type(cfg, "cfg", VnicConfig)
     if cfg.role not in allowed:
         known = " or ".join(role.value for role in allowed)
         raise InvalidRequest(

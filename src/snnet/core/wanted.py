@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from snnet.checks import (
@@ -14,6 +15,7 @@ from snnet.checks import (
     check_mac,
     check_many,
     check_text,
+    check_type,
     shown,
 )
 from snnet.config import Neighbor
@@ -140,15 +142,14 @@ def wanted_set(
     """Check the arguments of ``reconcile``; InvalidRequest names the one that is wrong."""
 
     def subnet(value: object, field: str) -> tuple[Subnet, Sequence[RemoteSubnet]]:
-        if not isinstance(value, Subnet):
-            raise InvalidRequest(f"{shown(value)} is not a snnet.Subnet", field=field)
-        scoping.check(value.networks)
-        if value.link is not None:
-            local = local_subnet(site, value.networks, value.key, value.link)
-            requests = [local, *(one for one in _requests(value, site) if one.remote)]
+        wanted = check_type(value, field, Subnet)
+        scoping.check(wanted.networks)
+        if wanted.link is not None:
+            local = local_subnet(site, wanted.networks, wanted.key, wanted.link)
+            requests = [local, *(one for one in _requests(wanted, site) if one.remote)]
         else:
-            requests = _requests(value, site)
-        return value, [replace(one, mtu=value.mtu) for one in requests]
+            requests = _requests(wanted, site)
+        return wanted, [replace(one, mtu=wanted.mtu) for one in requests]
 
     def key(noun: Noun) -> list[Hashable]:
         return [noun.key]
@@ -179,7 +180,7 @@ def wanted_set(
         if each_forward is None
         else [rule for rules in each_forward for rule in rules],
         public_ips=_checked(public_ips, "public_ips", _once(public, key)),
-        neighbors=_checked(neighbors, "neighbors", check_neighbor),
+        neighbors=_checked(neighbors, "neighbors", partial(check_type, kind=Neighbor)),
     )
 
 
@@ -257,9 +258,3 @@ def _arguments(
         if name not in value and name not in _OPTIONAL:
             raise InvalidRequest("is needed", field=f"{field}.{name}")
     return dict(value)
-
-
-def check_neighbor(value: object, field: str) -> Neighbor:
-    if isinstance(value, Neighbor):
-        return value
-    raise InvalidRequest(f"{shown(value)} is not a Neighbor", field=field)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
-from snnet.checks import Address, Cidrs, Network, check_id, check_many
+from snnet.checks import Address, Cidrs, Network, check_id, check_many, check_type
 from snnet.config import Neighbor, NetworkConfig
 from snnet.contract import DhcpLease, InvalidRequest, IPAddress, Plan
 from snnet.contract.keywords import refusing_unknown
@@ -20,7 +21,7 @@ from snnet.core.rules import public_key
 from snnet.core.site import Site
 from snnet.core.subnets import Scoping
 from snnet.core.topology import CnciTopology
-from snnet.core.wanted import Subnet, check_neighbor, wanted_set
+from snnet.core.wanted import Subnet, wanted_set
 
 from .calls.mesh import UpdateMesh
 from .calls.rules import DropRules, SetRules
@@ -192,7 +193,7 @@ class Cnci(Node[CnciRecords]):
         in the list are removed; a list without this node's physical address removes the
         mesh.  Raises Conflict if a subnet of a peer overlaps one of this node.
         """
-        entries = check_many(neighbors, "neighbors", check_neighbor)
+        entries = check_many(neighbors, "neighbors", partial(check_type, kind=Neighbor))
         self._run(UpdateMesh(self.site, self.tenant_id, entries), timeout, cancel)
 
     # -- external rules --------------------------------------------------------------

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from snnet import plugins
-from snnet.checks import check_bool, check_id, check_int, shown
+from snnet.checks import check_bool, check_id, check_int, check_type
 from snnet.config import NetworkConfig, NetworkMode
 from snnet.contract import Driver, Host, InvalidRequest, IPAddress, Plan, Unsupported, Zone
 from snnet.core.events import Sequence
@@ -69,8 +69,7 @@ class Node(ABC, Generic[R]):
         listeners: List[object],
     ) -> None:
         self.owner = Owner(self.role, check_id(node_id, "node_id"))
-        if not isinstance(config, NetworkConfig):
-            raise InvalidRequest(f"{shown(config)} is not a NetworkConfig", field="config")
+        check_type(config, "config", NetworkConfig)
         if config.mode not in self.modes:
             raise InvalidRequest(
                 f"a node of this role does not support mode {config.mode.value!r}: routed "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from snnet.checks import check_many, shown
+from snnet.checks import check_many, check_type
 from snnet.contract import InvalidRequest, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.groups import Group, GroupId, group_thing
@@ -18,12 +18,11 @@ def listed_groups(groups: Iterable[object]) -> Sequence[Group]:
     seen: set[GroupId] = set()
 
     def check(value: object, field: str) -> Group:
-        if not isinstance(value, Group):
-            raise InvalidRequest(f"{shown(value)} is not a snnet.Group", field=field)
-        if value.id in seen:
+        group = check_type(value, field, Group)
+        if group.id in seen:
             raise InvalidRequest("is there twice", field=field)
-        seen.add(value.id)
-        return value
+        seen.add(group.id)
+        return group
 
     found: Sequence[Group] = check_many(groups, "groups", check)
     return found

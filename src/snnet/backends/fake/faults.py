@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from snnet.contract import InvalidRequest
+from snnet.contract.errors import shown
 
 from .refusal import Refusal
 
@@ -20,7 +21,7 @@ class Faults:
         if at < 1:
             raise InvalidRequest("operations are counted from 1", field="at")
         if not hasattr(errno, error):
-            raise InvalidRequest(f"{error!r} is not the name of an errno", field="error")
+            raise InvalidRequest(f"{shown(error)} is not the name of an errno", field="error")
         self._pending[self._counted + at] = error
 
     @property

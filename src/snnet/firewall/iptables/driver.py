@@ -179,7 +179,7 @@ class IptablesFirewall(KernelFirewall):
             return self._epoch
 
     def unreported(self) -> Collection[type[Noun]]:
-        """See :meth:`snnet.contract.Driver.unreported`: nothing tells of rules of legacy iptables."""
+        """See :meth:`snnet.contract.Driver.unreported`: rules of legacy iptables."""
         return () if self._programs.all_nft else KINDS.values()
 
     @cached_property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress
+from snnet.contract.errors import shown
 
 from .frames import BROADCAST, Arp, Echo, Frame, Segment
 from .stack import Stack
@@ -28,11 +29,11 @@ def opening(protocol: str | None, port: int | None) -> Segment:
 def check_port(protocol: str | None, port: int | None, *, needed: bool = False) -> None:
     if protocol not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
-        raise InvalidRequest(f"protocol {protocol!r} is not one of {known}", field="protocol")
+        raise InvalidRequest(f"protocol {shown(protocol)} is not one of {known}", field="protocol")
     if port is None and not needed:
         return
     if type(port) is not int or not 0 < port < 2**16:
-        raise InvalidRequest(f"{port!r} is not a port from 1 to 65535", field="port")
+        raise InvalidRequest(f"{shown(port)} is not a port from 1 to 65535", field="port")
 
 
 def who_answers(

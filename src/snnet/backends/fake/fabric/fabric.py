@@ -11,6 +11,7 @@ import logging
 from functools import partial
 
 from snnet.contract import InvalidRequest, IPAddress, IPInterface, Link, Tap, Veth
+from snnet.contract.errors import shown
 
 from ..kernel import FakeKernel
 from .asking import check_port, opening, question, who_answers
@@ -364,7 +365,7 @@ class Fabric:
         stack = self._stacks.get(kernel) if isinstance(kernel, FakeKernel) else None
         if stack is None:
             raise InvalidRequest(
-                f"{place!r} is not a host or guest of this fabric{self._named(place)}"
+                f"{shown(place)} is not a host or guest of this fabric{self._named(place)}"
             )
         return stack
 
@@ -386,7 +387,7 @@ class Fabric:
             hint = self._named(target)
             if not hint:
                 raise
-        raise InvalidRequest(f"{target!r} is not an address{hint}", field="target")
+        raise InvalidRequest(f"{shown(target)} is not an address{hint}", field="target")
 
     def _there(self, target: Target) -> Station | None:
         """Return the station that has to answer, None if any may."""

@@ -28,6 +28,7 @@ from snnet.contract import (
     Veth,
 )
 from snnet.contract.addresses import gateway_of, of_family
+from snnet.contract.errors import shown
 
 from ..kernel import FakeKernel
 from .dhcp6 import Client6, Server6
@@ -223,7 +224,7 @@ def parse_address(value: object, field: str) -> IPAddress:
         return ip_address(value)  # type: ignore[arg-type]
     except ValueError:
         raise InvalidRequest(
-            f"{value!r} is not an IP address like '10.1.0.9'", field=field
+            f"{shown(value)} is not an IP address like '10.1.0.9'", field=field
         ) from None
 
 
