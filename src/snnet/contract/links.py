@@ -94,6 +94,9 @@ class Link(Noun):
     ``snnet.backends.settings``: ``(("bridge_slave isolated", 1),)``.  None: nothing.  A wanted
     link has settings only where its use needs them; a change sets everything else as usual."""
     index: int = field(default=0, compare=False)
+    without_ipv6: bool | None = field(default=None, compare=False)
+    """Found: whether IPv6 is disabled on it (``disable_ipv6``).  None: nobody said, and the
+    parameter itself has to be looked at."""
 
     def make_key(self) -> Key:
         return ("link", self.name)

@@ -19,6 +19,11 @@ def routed_parameters(link: Link) -> dict[str, str]:
     }
 
 
+def needs_no_ipv6(link: Link) -> bool:
+    """Whether the host needs no IPv6 on the link: a bridge has the frames of its ports."""
+    return link.master is not None or isinstance(link, Ifb)
+
+
 def quiet_parameters(link: Link) -> dict[str, str]:
     """Return the parameters that keep the host's IPv6 from using the link.
 
@@ -28,7 +33,7 @@ def quiet_parameters(link: Link) -> dict[str, str]:
     prevent that (addrconf_prefix_rcv, net/ipv6/addrconf.c).  They have IPv6, where
     the host's administrator disabled it for links in general, too: guests and gateways use it.
     """
-    if link.master is not None or isinstance(link, Ifb):
+    if needs_no_ipv6(link):
         quiet = {"disable_ipv6": "1"}
     elif (isinstance(link, Bridge) and not link.link_local) or is_routed(link):
         quiet = {"accept_ra": "0", "accept_redirects": "0", "disable_ipv6": "0"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from types import MappingProxyType
 from typing import ClassVar, Self
 
@@ -91,12 +92,10 @@ class ComputeRecords(Records):
         return self._vnics.get(identity[:2], {}).get(identity[2])
 
     def vnics(self, subnet: SubnetId | None = None) -> Iterator[Vnic]:
-        """Yield the VNICs of one subnet, or of all subnets."""
+        """Return the VNICs of one subnet, or of all subnets."""
         if subnet is not None:
-            yield from self._vnics.get(subnet, {}).values()
-            return
-        for vnics in self._vnics.values():
-            yield from vnics.values()
+            return iter(self._vnics.get(subnet, {}).values())
+        return chain.from_iterable(vnics.values() for vnics in self._vnics.values())
 
     def has_vnics(self, subnet: SubnetId) -> bool:
         return bool(self._vnics.get(subnet))
@@ -306,19 +305,17 @@ class ComputeRecords(Records):
         return found
 
     def nouns(self) -> Iterator[Noun]:
-        yield from self.sysctls(self.forwarding)
-        yield from zones(self.subnets.values())
-        for group in self.groups.values():
-            yield from group.nouns(self.site)
-        for subnet in self.subnets.values():
-            yield from subnet.nouns()
-            yield from subnet.reach
-        for vnic in self.vnics():
-            yield from vnic.nouns()
-        for port in self.cnci_vnics.values():
-            yield from port.nouns()
-        for concentrator in self.concentrators.values():
-            yield from concentrator.nouns()
+        return chain(
+            self.sysctls(self.forwarding),
+            zones(self.subnets.values()),
+            chain.from_iterable(group.nouns(self.site) for group in self.groups.values()),
+            chain.from_iterable(
+                (*subnet.nouns(), *subnet.reach) for subnet in self.subnets.values()
+            ),
+            chain.from_iterable(vnic.nouns() for vnic in self.vnics()),
+            chain.from_iterable(port.nouns() for port in self.cnci_vnics.values()),
+            chain.from_iterable(one.nouns() for one in self.concentrators.values()),
+        )
 
     def sysctls(self, versions: Collection[int]) -> Iterator[SharedSysctl]:
         answers = self.site.hosting or self.site.routed

@@ -43,13 +43,17 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
         return _adding(wanted.values())
     removed: list[Operation] = [Remove(old) for key, old in found.items() if key not in wanted]
     made: list[Operation] = []
-    different = {key: noun.differences(found[key]) for key, noun in wanted.items() if key in found}
+    different: dict[Key, frozenset[str]] = {}
     stranded: set[Key] = set()
     for key, noun in wanted.items():
-        if type(noun) is Namespace and key not in found:
-            stranded |= _stranded(noun, wanted, found)
-    if not removed and not stranded and not any(different.values()):
-        return _adding(noun for key, noun in wanted.items() if key not in different)
+        if (old := found.get(key)) is None:
+            if type(noun) is Namespace:
+                stranded |= _stranded(noun, wanted, found)
+        # Most are equal, and that is the cheapest to find out.
+        elif old is not noun and old != noun and (names := noun.differences(old)):
+            different[key] = names
+    if not removed and not stranded and not different:
+        return _adding(noun for key, noun in wanted.items() if key not in found)
     replaced = {key for key, names in different.items() if not names <= wanted[key].changeable}
     replaced |= stranded
     # A link whose MAC changes loses its neighbours (neigh_changeaddr, net/core/neighbour.c).
@@ -62,7 +66,7 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
         if isinstance(noun, Address) and (key in found) != (key in wanted)
     }
     for key, noun in wanted.items():
-        if key not in different:
+        if key not in found:
             made.append(Add(noun))
         elif (
             key in replaced
@@ -72,7 +76,7 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
         ):
             removed.append(Remove(found[key]))
             made.append(Add(noun))
-        elif different[key]:
+        elif key in different:
             made.append(Change(noun, found[key]))
     removed.sort(key=_rank, reverse=True)
     made.sort(key=_rank)

@@ -292,12 +292,12 @@ class HostView:
         rules = {key: noun for key, noun in wanted.items() if type(noun) in firewall}
         found = self.find(noun for key, noun in wanted.items() if key not in rules)
         found |= self.rules(rules) if rules else {}
-        changed, parameters = self.parameters(records)
+        changed, parameters = self.parameters(records, {})
         return found | changed, wanted | parameters
 
-    def parameters(self, records: Records) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
-        """Parameters of the node's links that somebody changed: found, wanted."""
-        return changed_parameters(self._drivers.backend, records)
+    def parameters(self, records: Records, there: Nouns) -> tuple[dict[Key, Noun], dict[Key, Noun]]:
+        """Parameters of the links that are ``there`` that somebody changed: found, wanted."""
+        return changed_parameters(self._drivers.backend, records, there)
 
     def changed_inputs(self, records: Records) -> Iterable[str]:
         """What changed on the host that is not the node's, and that it depends on."""
@@ -315,21 +315,23 @@ class HostView:
 
     def seen(self, records: Records) -> Seen:
         """Everything of this node that is on the host, and strays; lists everything once."""
-        owner = self.site.owner
+        owner, nouns = self.site.owner, list(records.nouns())
+        known = keyed(noun for noun in nouns if isinstance(noun, Link))
         found = self.snapshot(records.kinds)
-        links, strays = set[str](), dict[tuple[str, ...], Link]()
-        for noun in found.values():
-            if isinstance(noun, Link) and (whose := ids.ours_or_stray(noun, owner)):
-                if isinstance(whose, tuple):
-                    strays[whose] = noun
-                else:
-                    links.add(noun.name)
-        ours = {
+        ours, strays = dict[Key, Noun](), dict[tuple[str, ...], Link]()
+        for key, noun in found.items():
+            if not isinstance(noun, Link):
+                continue
+            # What is as the node knows it need not be asked whose it is.
+            if known.get(key) == noun or (whose := ids.ours_or_stray(noun, owner)) is True:
+                ours[key] = noun
+            elif whose:
+                strays[whose] = noun
+        ours |= {
             key: noun
             for key, noun in found.items()
-            if (isinstance(noun, Link) and noun.name in links)
+            if (noun.within is not None and noun.within in ours)
             or (isinstance(noun, Namespace) and ids.space_of(noun, owner))
-            or (noun.within is not None and noun.within[1] in links)
         }
         macvtaps = [noun for noun in ours.values() if isinstance(noun, Macvtap)]
         below = self._below_uplink() if macvtaps else None
@@ -340,7 +342,7 @@ class HostView:
             noun for noun in found.values() if isinstance(noun, Owned) and noun.owner == str(owner)
         )
         ours |= keyed(records.apart({**self.remembered(), **found}))
-        return Seen(ours | self.looked_up(records.nouns()), strays)
+        return Seen(ours | self.looked_up(nouns), strays)
 
     def looked_up(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Those of the nouns that no snapshot contains, as they are on the host."""

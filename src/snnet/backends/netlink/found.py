@@ -45,6 +45,8 @@ _IFLA_INFO_DATA = 2
 _IFLA_INET6_CONF = 2
 _IFLA_INET6_ADDR_GEN_MODE = 8
 
+_DISABLE_IPV6 = 26 * 4  # DEVCONF_DISABLE_IPV6, linux/ipv6.h
+
 _WANTED = frozenset(
     {
         _IFLA_ADDRESS,
@@ -149,6 +151,7 @@ class ParsedLink:
             "master": name_or_none(name_of, number(there.get(_IFLA_MASTER, b""))),
             "up": bool(self.flags & IFF_UP),
             "index": self.index,
+            "without_ipv6": self.without_ipv6(),
         }
         running = bool(self.flags & _IFF_RUNNING)
         if (settings := settings_of(self.info, running=running)) is not None:
@@ -171,6 +174,11 @@ class ParsedLink:
     def inet6_parameters(self) -> bytes:
         """The link's parameters of IPv6 as 32-bit numbers; none on a host without IPv6."""
         return self._inet6().get(_IFLA_INET6_CONF, b"")
+
+    def without_ipv6(self) -> bool | None:
+        """See :attr:`snnet.contract.Link.without_ipv6`."""
+        found = self.inet6_parameters()[_DISABLE_IPV6 : _DISABLE_IPV6 + 4]
+        return any(found) if found else None
 
     def _inet6(self) -> dict[int, bytes]:
         families = attributes(self.attributes.get(_IFLA_AF_SPEC, b""))

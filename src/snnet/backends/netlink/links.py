@@ -22,7 +22,7 @@ from snnet.contract.network import link_sysctl
 from snnet.contract.parameters import is_routed, quiet_parameters, routed_parameters
 from snnet.system.netlink import NetlinkError
 
-from .answers import Answers
+from .answers import Answer, Answers
 from .codec import Values, kind_field
 from .creation import (
     ADDRESS,
@@ -37,7 +37,7 @@ from .creation import (
     creation,
 )
 from .encoder import U32, Field, append
-from .found import HEADER, IFF_ALLMULTI, IFF_UP, IFLA_IFALIAS, ParsedLink
+from .found import IFF_ALLMULTI, IFF_UP, IFLA_IFALIAS, ParsedLink
 from .kernel import (
     CREATE,
     ECHO,
@@ -75,27 +75,23 @@ class Links:
 
     # Reading
 
+    def _dump(self) -> list[bytes]:
+        return self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None})
+
     def parsed(self) -> list[ParsedLink]:
         """Return the kernel's description of every link."""
-        found = self._kernel.dump(RTM_GETLINK, {_NO_STATISTICS: None})
-        return [ParsedLink.parse(message) for message in found]
+        return [ParsedLink.parse(message) for message in self._dump()]
 
-    def named(self, names: Iterable[str]) -> dict[str, ParsedLink]:
+    def named(self, names: Iterable[str]) -> dict[str, Answer]:
         """Return the links of these names by one listing, or nothing where they are few."""
         wanted = set(names)
         if len(wanted) < MANY:
             return {}
-        return {link.name: link for link in self.parsed() if link.name in wanted}
+        found = self._answers.listed(self._dump())
+        return {link.name: link for link in found if link.name in wanted}
 
     def snapshot(self) -> list[Link]:
-        found = self.parsed()
-        names = {link.index: link.name for link in found}
-
-        def name_of(index: int) -> str:
-            # A link that was created during the dump may be missing from it.
-            return names.get(index) or self._kernel.name(index)
-
-        return of_bridges_down([link.noun(name_of) for link in found])
+        return of_bridges_down([link.noun for link in self._answers.listed(self._dump())])
 
     def vxlans(self) -> list[Vxlan]:
         """Return the vxlans alone; what they name (``master``) is there as its index.
@@ -125,9 +121,8 @@ class Links:
         return self._answers.noun(name, self._ask(name))
 
     def _ask(self, name: str) -> bytes:
-        """Return the kernel's description of a link, without what is of this answer alone."""
-        answer = self._kernel.look_up(RTM_GETLINK, {IFNAME: name, _NO_STATISTICS: None})
-        return bytes(HEADER) + answer[HEADER:]
+        """Return the kernel's description of a link."""
+        return self._kernel.look_up(RTM_GETLINK, {IFNAME: name, _NO_STATISTICS: None})
 
     def look_up(self, name: str) -> ParsedLink:
         """Return the kernel's description of a link; ``NetlinkError`` (ENODEV) without one."""

@@ -16,6 +16,7 @@ from snnet.backends.linux import check_same
 from snnet.contract import Link, Missing
 from snnet.contract.links import DYING_GROUPS
 
+from .answers import Answer
 from .found import ParsedLink
 from .links import Links
 
@@ -25,7 +26,7 @@ def remove_together(links: Links, doomed: Sequence[Link]) -> None:
 
     Raises ``Missing`` if one does not exist, or disappears with one before it.
     """
-    found: dict[int, ParsedLink] = {}
+    found: dict[int, Answer | ParsedLink] = {}
     there = links.named(link.name for link in doomed)
     for link in doomed:
         one = there.get(link.name) or links.look_up(link.name)

@@ -99,7 +99,9 @@ class NftablesFirewall(KernelFirewall):
 
         If somebody changed something in a node's tables, all its nouns count as missing.
         """
-        wanted = tuple(self.carries if types is None else types)
+        if types is None:
+            return keyed(self._seen())
+        wanted = tuple(types)
         return keyed(noun for noun in self._seen() if isinstance(noun, wanted))
 
     def _seen(self) -> list[Noun]:

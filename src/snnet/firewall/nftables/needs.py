@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from snnet.contract import (
     AntiSpoof,
     ArpGuard,
@@ -82,22 +85,31 @@ _ONLY: dict[tuple[type[Noun], str], frozenset[Need]] = {
 """Those of one family, or of one part."""
 
 
+def _of_family(noun: AntiSpoof | MssClamp | GroupMembers | GroupRules | PortGroups) -> str:
+    return BRIDGE if noun.bridged else INET
+
+
+_WORDS: dict[type[Noun], Callable[[Any], str]] = {
+    AntiSpoof: _of_family,
+    MssClamp: _of_family,
+    GroupMembers: _of_family,
+    GroupRules: _of_family,
+    PortGroups: _of_family,
+    HostIsolation: lambda noun: "" if noun.arp else INET,
+    Masquerade: lambda noun: "" if noun.nat66 else NAT,
+    PortForward: lambda noun: NAT if noun.target.version == 4 else NAT6,
+    PublicIp: lambda noun: NAT if noun.public.version == 4 else NAT6,
+    TranslatedSource: lambda noun: NAT if noun.source.version == 4 else NAT6,
+}
+"""The family or the part that a noun of a class needs; empty: all that the class can need."""
+
+
 def needs(noun: Noun) -> frozenset[Need]:
     """Return the families and the parts of tables that the noun needs to take effect."""
-    match noun:
-        case AntiSpoof() | MssClamp() | GroupMembers() | GroupRules() | PortGroups():
-            return _ONLY[type(noun), BRIDGE if noun.bridged else INET]
-        case HostIsolation(arp=False):
-            return _ONLY[HostIsolation, INET]
-        case Masquerade(nat66=False):
-            return _ONLY[Masquerade, NAT]
-        case (
-            PortForward(target=address)
-            | PublicIp(public=address)
-            | TranslatedSource(source=address)
-        ):
-            return _ONLY[type(noun), NAT if address.version == 4 else NAT6]
-    return _NEEDS[type(noun)]
+    kind = type(noun)
+    if (word_of := _WORDS.get(kind)) is not None and (word := word_of(noun)):
+        return _ONLY[kind, word]
+    return _NEEDS[kind]
 
 
 def records_for(family: str, part: str) -> set[str]:

@@ -121,7 +121,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
                 wanted, found = _without_sysctls(wanted), _without_sysctls(found)
             wanted, left = keep_held(found, wanted)
             # A process that was killed may have made a link without turning IPv6 off there.
-            changed, parameters = host.parameters(records)
+            changed, parameters = host.parameters(records, ours)
             plan = make_plan(found | changed, wanted | parameters)
             check_kind(plan, host)
         return ReadDraft(
@@ -182,7 +182,7 @@ class Repair(Call[R, R, RepairDraft, Report]):
         wanted = host.carried(known.nouns())
         rules = known.refreshed(host.snapshot({Address})) if known.outside() else {}
         wanted |= {key: rule for key, rule in rules.items() if key in wanted}
-        found, parameters = host.parameters(known)
+        found, parameters = host.parameters(known, seen.ours)
         kept = of_lost_aliases(seen.ours, wanted)
         ours = {key: noun for key, noun in seen.ours.items() if key not in kept}
         return RepairDraft(
