@@ -129,7 +129,14 @@ class NfTables:
         def dump(_: Nfnetlink, kind: int, asked: bytes = b"", family: int = 0) -> list[bytes]:
             return self.dump(kind, asked, family)
 
-        def transact(_: Nfnetlink, requests: Iterable[tuple[int, int, int, bytes]]) -> None:
+        def transact(
+            _: Nfnetlink,
+            requests: Iterable[tuple[int, int, int, bytes]],
+            *,
+            generation: int | None = None,
+        ) -> None:
+            if generation not in (None, self.generation):
+                raise NetlinkError(errno.ERESTART)
             self.transact(list(requests))
 
         patch.setattr(Nfnetlink, "ask", ask)
@@ -203,13 +210,18 @@ class NfTables:
     # -- the kernel's answers ----------------------------------------------------------
 
     def transact(self, requests: list[tuple[int, int, int, bytes]]) -> None:
-        """Change elements, all of them or none."""
+        """Change elements or delete tables, all of them or none."""
         with self._lock:
             tables = {key: table.copy() for key, table in self.tables.items()}
             script = []
             for kind, flags, family, asked in requests:
                 wanted = dict(attributes(asked))
                 key = (_FAMILIES[family], _text(wanted[1]))
+                if kind == nf_tables.DELETE_TABLE:
+                    if tables.pop(key, None) is None:
+                        raise NetlinkError(errno.ENOENT)
+                    script.append(f"delete table {' '.join(key)}")
+                    continue
                 name = _text(wanted[2])
                 if key not in tables or name not in tables[key].sets:
                     raise NetlinkError(errno.ENOENT)

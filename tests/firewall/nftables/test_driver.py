@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from errno import EMFILE, EPERM
 from ipaddress import IPv4Address
@@ -42,7 +42,7 @@ from snnet.firewall.nftables.nouns import StoredNouns
 from snnet.firewall.nftables.reader import Reader, StoredChain
 from snnet.firewall.nftables.steps import with_operation
 from snnet.firewall.nftables.tables import Table
-from snnet.firewall.nftables.writer import by_netlink
+from snnet.firewall.nftables.writer import Writer, by_netlink
 from snnet.system.host import RealHost
 from snnet.system.process import run
 from tests.firewall.nftables.test_words import WORDS
@@ -528,6 +528,95 @@ def test_the_last_rule_takes_the_tables_along_whoever_removed_the_others(
         assert who.apply([Remove(rule)]).error is None
     other.close()
     assert ruleset(driver) == ""
+
+
+def _taken_whole(driver: NftablesFirewall, nouns: Iterable[Noun]) -> bool:
+    """Remove the nouns; return whether their tables were deleted without their elements."""
+    deleted: list[bool] = []
+    delete = Writer.delete_tables
+
+    def noted(writer: Writer, doomed: Iterable[Table], number: int) -> bool:
+        deleted.append(delete(writer, doomed, number))
+        return deleted[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Writer, "delete_tables", noted)
+        outcome = driver.apply([Remove(noun) for noun in _falling(nouns)], keep_going=True)
+    assert not outcome.errors
+    return deleted == [True]
+
+
+def _falling(nouns: Iterable[Noun]) -> list[Noun]:
+    """The nouns in the order in which they are removed."""
+    return sorted(nouns, key=lambda noun: noun.rank, reverse=True)
+
+
+def test_who_removes_all_that_was_seen_deletes_the_tables_whole(driver: NftablesFirewall) -> None:
+    other = Untracked(owner="cn:other", link="x")
+    add(driver, other)
+    before = ruleset(driver)
+    add(driver, *ALL)
+    assert not _taken_whole(driver, ALL), "nobody looked"
+    add(driver, *ALL)
+    assert driver.snapshot().keys() == {noun.key for noun in (*ALL, other)}
+    assert _taken_whole(driver, ALL)
+    assert ruleset(driver) == before
+    assert driver.snapshot() == keyed([other])
+    add(driver, *ALL)  # with their chains
+    assert driver.snapshot() == keyed([*ALL, other])
+
+
+def test_what_others_changed_since_the_look_is_not_deleted(driver: NftablesFirewall) -> None:
+    add(driver, *ALL)
+    driver.snapshot()
+    other = NftablesFirewall(driver.host)
+    late = Masquerade(owner=OWNER, device="late")
+    add(other, late)
+    assert not _taken_whole(driver, ALL)
+    assert driver.snapshot() == keyed([late])
+    other.close()
+
+
+def test_a_change_between_the_number_and_the_deletion_stops_it(
+    driver: NftablesFirewall,
+) -> None:
+    add(driver, *ALL)
+    driver.snapshot()
+    late = Masquerade(owner=OWNER, device="late")
+    other = NftablesFirewall(driver.host)
+    within = driver._epochs.within
+
+    def interrupted(transaction: Callable[[], bool], count: int = 1) -> bool:
+        driver._epochs.within = within  # type: ignore[method-assign]
+        add(other, late)
+        return within(transaction, count)
+
+    driver._epochs.within = interrupted  # type: ignore[method-assign]
+    outcome = driver.apply([Remove(noun) for noun in _falling(ALL)], keep_going=True)
+    assert not outcome.errors
+    assert driver.snapshot() == keyed([late])
+    other.close()
+
+
+def test_chains_of_others_in_our_tables_stay(driver: NftablesFirewall) -> None:
+    add(driver, ZONE)
+    do(driver, "nft", "add", "chain", "inet", Table("inet", OWNER).name, "foreign")
+    assert driver.snapshot() == keyed([ZONE])
+    assert not _taken_whole(driver, [ZONE])
+    assert "foreign" in ruleset(driver)
+
+
+def test_not_all_or_one_twice_leaves_the_tables(driver: NftablesFirewall) -> None:
+    rules = [Masquerade(owner=OWNER, device=f"eth{number}") for number in range(3)]
+    add(driver, *rules)
+    driver.snapshot()
+    assert not _taken_whole(driver, rules[:2])
+    assert driver.snapshot() == keyed(rules[2:])
+    add(driver, rules[0])
+    driver.snapshot()
+    outcome = driver.apply([Remove(rules[2]), Remove(rules[2])], keep_going=True)
+    assert [type(error) for error in outcome.errors.values()] == [Missing]
+    assert driver.snapshot() == keyed(rules[:1])
 
 
 def test_chains_that_another_process_removed_as_unused_are_made_again(

@@ -28,6 +28,7 @@ from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
 from . import drops, tables
+from .clearing import emptied
 from .elements import elements
 from .integrity import Integrity
 from .needs import needs
@@ -219,9 +220,27 @@ class NftablesFirewall(KernelFirewall):
 
     def perform_all(self, operations: Sequence[Operation]) -> None:
         """See :meth:`snnet.contract.Driver.perform_all`."""
-        steps = [PreparedOperation.of(operation) for operation in operations]
         with self._lock:
-            self._commit(steps)
+            if not self._clear(operations):
+                self._commit([PreparedOperation.of(operation) for operation in operations])
+
+    def _clear(self, operations: Sequence[Operation]) -> bool:
+        """Delete the tables whole if the operations remove all that is in them, and return True.
+
+        Whether they do, the last look says, and the kernel, that it is still true: no element
+        need be named.
+        """
+        if self._last is None or self._last[1] != self.transactions:
+            return False
+        number = self._epochs.number(self._last[0])
+        doomed = emptied(operations, self._last[2], self._reader) if number is not None else []
+        if number is None or not doomed:
+            return False
+        if not self._epochs.within(partial(self._writer.delete_tables, doomed, number)):
+            return False
+        self.transactions += 1
+        self._forget_damaged(self._stored.tables())
+        return True
 
     def _commit(self, steps: Sequence[PreparedOperation]) -> None:
         if self._usage.outdated():  # others may have removed parts that nobody needed

@@ -50,7 +50,7 @@ _MESSAGE = 60_000
 
 
 class Writer:
-    """Changes elements in one network namespace."""
+    """Changes elements in one network namespace, and deletes tables."""
 
     def __init__(self, netns: int) -> None:
         self._kernel = Nfnetlink(netns, nf_tables.SUBSYSTEM)
@@ -76,6 +76,23 @@ class Writer:
         except NetlinkError as error:
             raise as_error(error, "change the firewall") from error
         return False
+
+    def delete_tables(self, doomed: Iterable[Table], generation: int) -> bool:
+        """Delete the tables with all that is in them, in one transaction.
+
+        Return False, with nothing deleted, if the number of the ruleset is not ``generation``.
+        """
+        whole = [
+            (nf_tables.DELETE_TABLE, 0, nf_tables.FAMILIES[table.family], _named(table))
+            for table in doomed
+        ]
+        try:
+            self._kernel.transact(whole, generation=generation)
+        except NetlinkError as error:
+            if error.errno == errno.ERESTART:
+                return False
+            raise as_error(error, "change the firewall") from error
+        return True
 
 
 def by_netlink(commands: Iterable[Command]) -> list[ElementChange] | None:
@@ -154,9 +171,12 @@ def _parted(elements: Sequence[bytes]) -> list[bytes]:
 @lru_cache(maxsize=256)
 def _set(table: Table, name: str) -> bytes:
     """Return what names a set; a node has one table a family, and changes the same few sets."""
-    return attribute(LIST_TABLE, table.name.encode() + b"\0") + attribute(
-        LIST_SET, name.encode() + b"\0"
-    )
+    return _named(table) + attribute(LIST_SET, name.encode() + b"\0")
+
+
+def _named(table: Table) -> bytes:
+    """Return what names a table: its attribute has one number in requests of all kinds."""
+    return attribute(LIST_TABLE, table.name.encode() + b"\0")
 
 
 def _encoded(element: Element, *, whole: bool) -> bytes:
