@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Protocol
 
 from snnet.contract import Conflict, IPAddress, Link
 
 from . import identity as ids
 from .addressing import read_networks
-from .building import DAMAGE, build_local_subnet, read_subnet, read_vnic
+from .building import (
+    DAMAGE,
+    build_local_subnet,
+    is_of,
+    read_subnet,
+    read_vnic,
+    says_the_same,
+)
 from .cnci_ports import read_cnci_vnic
 from .concentrator_reading import subnet_of
 from .concentrators import Concentrator
@@ -47,13 +55,21 @@ def place(
     links: Iterable[Link],
     concentrators: Iterable[Concentrator] = (),
     policies: Policies = NO_POLICIES,
+    known: Mapping[str, Vnic] = MappingProxyType({}),
 ) -> None:
-    """Fill the records from the aliases of links.  A link without a place is an orphan."""
+    """Fill the records from the aliases of links.  A link without a place is an orphan.
+
+    ``known`` are VNICs by their links' names: what says the same is not read again.
+    """
     site = records.site
     parts: dict[SubnetId, dict[str, tuple[Link, dict[str, str]]]] = {}
-    vnics: list[tuple[Link, dict[str, str]]] = []
+    vnics: list[tuple[Link, dict[str, str] | Vnic]] = []
     blocks: dict[VnicId, str] = {}
     for link in links:
+        old = known.get(link.name)
+        if old is not None and says_the_same(link, old.link):
+            vnics.append((link, old))
+            continue
         fields = ids.claimed(link, site.owner)
         if fields is None:
             continue
@@ -78,8 +94,8 @@ def place(
             _place_subnet(records, site, halves.get(ids.BRIDGE), halves.get(ids.TUNNEL))
     for concentrator in concentrators:
         _place_concentrator(records, concentrator)
-    for link, fields in vnics:
-        _place_vnic(records, site, link, fields, policies, blocks)
+    for link, one in vnics:
+        _place_vnic(records, site, link, one, policies, blocks)
 
 
 _Claimed = tuple[Link, dict[str, str]]
@@ -95,14 +111,15 @@ def _place_routed_subnets(
     records: Places,
     site: Site,
     parts: Mapping[SubnetId, Mapping[str, _Claimed]],
-    vnics: Iterable[_Claimed],
+    vnics: Iterable[tuple[Link, dict[str, str] | Vnic]],
 ) -> None:
     for halves in parts.values():
         for link, _ in halves.values():
             records.orphans.append(
                 f"{link}: belongs to gre_tunnel mode; reset_network() in that mode removes it"
             )
-    for link, fields in vnics:
+    for link, one in vnics:
+        fields = _fields(link, one)
         try:
             key = (fields[ids.TENANT], fields[ids.SUBNET])
             if key not in records.subnets:
@@ -154,26 +171,37 @@ def _place_concentrator(records: Places, one: Concentrator) -> None:
         records.orphans.append(f"{one.link}: its alias is damaged ({error})")
 
 
+def _fields(link: Link, one: dict[str, str] | Vnic) -> dict[str, str]:
+    return (ids.decode(link.alias) or {}) if isinstance(one, Vnic) else one
+
+
 def _place_vnic(
     records: Places,
     site: Site,
     link: Link,
-    fields: dict[str, str],
+    one: dict[str, str] | Vnic,
     policies: Policies,
     blocks: Mapping[VnicId, str],
 ) -> None:
+    """Add the VNIC of a link, from the fields of its alias, or as it is known by that alias."""
     try:
-        key = (fields[ids.TENANT], fields[ids.SUBNET])
-        subnet = records.subnets.get(key)
+        if isinstance(one, Vnic):
+            identity = one.id
+        else:
+            identity = (one[ids.TENANT], one[ids.SUBNET], one[ids.VNIC])
+        subnet = records.subnets.get(identity[:2])
         if subnet is None:
             if not site.routed:  # in routed mode the link is already an orphan
                 records.orphans.append(
-                    f"{link}: neither bridge nor tunnel of subnet {key[1]} is left; "
+                    f"{link}: neither bridge nor tunnel of subnet {identity[1]} is left; "
                     "destroy the VNIC, or create it again"
                 )
             return
-        block = blocks.get((*key, fields[ids.VNIC]), "")
-        vnic = read_vnic(site, link, fields, subnet, policies, block)
+        block = blocks.get(identity, "")
+        if isinstance(one, Vnic) and is_of(one, subnet, policies, block):
+            vnic = one
+        else:
+            vnic = read_vnic(site, link, _fields(link, one), subnet, policies, block)
         records.check_addresses(vnic.id, vnic.ips)
     except (*DAMAGE, Conflict) as error:
         records.orphans.append(f"{link}: {error}")

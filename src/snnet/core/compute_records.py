@@ -329,7 +329,8 @@ class ComputeRecords(Records):
         records = type(self)(self.site)
         local = read_concentrators(self.site, ours, remembered) if self.site.hosting else ()
         links = [noun for noun in ours.values() if isinstance(noun, Link)]
-        place(records, links, local, Policies(self.site.owner.name, ours, remembered))
+        known = {vnic.link_name: vnic for vnic in self.vnics()}
+        place(records, links, local, Policies(self.site.owner.name, ours, remembered), known)
         records.groups = read_groups(self.site.owner.name, ours, remembered)
         close_lost(records)
         records.lost_ports = LostPorts.among(self.site.owner, ours, records.subnets.values())
@@ -342,7 +343,7 @@ class ComputeRecords(Records):
         records.forwarding |= forwarded(ours)
         wanted = keyed(records.nouns())
         useless = adjust_blocks(useless, ours, wanted)
-        staying = {key: noun for key, noun in ours.items() if key not in useless}
+        staying = {key: ours[key] for key in ours.keys() - useless} if useless else ours
         useless |= useless_dependents(staying, wanted) | stale_entries(staying, wanted)
         return records, useless
 

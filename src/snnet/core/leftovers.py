@@ -47,7 +47,7 @@ def of_lost_aliases(ours: Nouns, wanted: Nouns) -> set[Key]:
 
     Those that are wanted are left out: their alias is known.
     """
-    unwanted = {key: noun for key, noun in ours.items() if key not in wanted}
+    unwanted = without(ours, wanted)
     links = {noun.name: noun for noun in unwanted.values() if isinstance(noun, Link)}
     lost = {name for name, link in links.items() if lost_its_alias(link)}
     if not lost:
@@ -58,18 +58,25 @@ def of_lost_aliases(ours: Nouns, wanted: Nouns) -> set[Key]:
     return {links[name].key for name in lost & links.keys()} | _belonging(unwanted, lost)
 
 
+def without(nouns: Nouns, others: Nouns) -> dict[Key, Noun]:
+    """Return the nouns whose keys the others do not have."""
+    return {key: nouns[key] for key in nouns.keys() - others.keys()}
+
+
 def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
     """Return the keys of our rules, routes, proxy entries and limits that serve nothing.
 
     Those that belong to an orphan are not useless: they stay as long as the orphan.
     """
-    orphans = {noun.name for noun in ours.values() if isinstance(noun, Link)} - {
-        noun.name for noun in wanted.values() if isinstance(noun, Link)
-    }
     unwanted = {
         key: noun
-        for key, noun in ours.items()
-        if key not in wanted and isinstance(noun, (Owned, ProxyNeighbour, Redirect, Route, Shaper))
+        for key, noun in without(ours, wanted).items()
+        if isinstance(noun, (Owned, ProxyNeighbour, Redirect, Route, Shaper))
+    }
+    if not unwanted:
+        return set()
+    orphans = {noun.name for noun in ours.values() if isinstance(noun, Link)} - {
+        noun.name for noun in wanted.values() if isinstance(noun, Link)
     }
     return unwanted.keys() - _belonging(unwanted, orphans)
 

@@ -43,6 +43,7 @@ from snnet.contract.links import Settings
 from . import identity as ids
 from .addressing import Addresses, Networks, check_end, written
 from .far_ends import check_other
+from .leftovers import without
 from .requests import SubnetId
 from .site import Site
 
@@ -286,11 +287,9 @@ def mesh_links(
 
 def stale_entries(ours: Nouns, wanted: Nouns) -> set[Key]:
     """Return the keys of entries that lead nowhere any more, on links that are wanted."""
-    links = {key for key, noun in wanted.items() if isinstance(noun, Link)}
     return {
         key
-        for key, noun in ours.items()
+        for key, noun in without(ours, wanted).items()
         if isinstance(noun, (Fdb, BridgeFdb, Neighbour))
-        and key not in wanted
-        and noun.within in links
+        and isinstance(wanted.get(noun.within), Link)
     }

@@ -100,21 +100,25 @@ class Policies:
         if isinstance(remembered, Policy):
             return remembered
         # The record may be lost: the rules say what the guest was allowed.
-        groups = self._ours.get(("port-groups", self._owner, link))
+        port = self._ours.get(("port-groups", self._owner, link))
         guard = self._ours.get(("anti-spoof", self._owner, link))
+        groups = port.groups if isinstance(port, PortGroups) else ()
         extra, networks = Addresses(), Networks()
         if isinstance(guard, AntiSpoof):
-            extra = tuple(address for address in guard.addresses if address not in own)
             networks = guard.networks
-        policy = Policy(
+            if guard.addresses != own:
+                extra = tuple(address for address in guard.addresses if address not in own)
+        rates = self._rate(link), self._rate(block)
+        if not (extra or networks or groups or any(rates)):
+            return NO_POLICY
+        return Policy(
             vnic=vnic,
             addresses=extra,
             networks=networks,
-            groups=groups.groups if isinstance(groups, PortGroups) else (),
-            rate_to_guest=self._rate(link),
-            rate_from_guest=self._rate(block),
+            groups=groups,
+            rate_to_guest=rates[0],
+            rate_from_guest=rates[1],
         )
-        return NO_POLICY if policy.is_plain else policy
 
     def _rate(self, link: str) -> int | None:
         found = self._ours.get(("shaper", link))
