@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 
 from snnet.config import VnicRole
-from snnet.contract import LINK_GROUP, Bridge, Conflict, Link, Other, Tap
+from snnet.contract import (
+    LINK_GROUP,
+    AntiSpoof,
+    Bridge,
+    Conflict,
+    Ifb,
+    Link,
+    Noun,
+    Other,
+    PortGroups,
+    Shaper,
+    Tap,
+    keyed,
+)
 from snnet.contract.links import DYING_GROUPS
 from snnet.core import identity as ids
 from snnet.core.compute_records import ComputeRecords
@@ -20,6 +33,7 @@ from tests.core.builders import (
     a_cnci_vnic_request,
     links_of,
     make_site,
+    nouns_of,
     port_of,
     read_links,
     subnet_of,
@@ -133,6 +147,63 @@ def test_one_damaged_link_is_an_orphan_and_takes_nothing_along(
     assert set(topology.vnics()) == {VM, BOX, *TWO[1:]} - {v for v in (VM, BOX) if v.link is link}
     assert set(topology.subnets) == {SUBNET.id, TWO[0].id}
     assert bool(topology.cnci_vnics) == (link is not PORT.link)
+
+
+def _guarded(vnic: Vnic, **changes: Any) -> list[Noun]:
+    return [
+        replace(noun, **changes) if isinstance(noun, AntiSpoof) else noun for noun in vnic.nouns()
+    ]
+
+
+assert isinstance(VM.link, Tap)
+_QUEUES = replace(VM.link, multi_queue=True, queues=4)
+_PORT = PortGroups(owner="cn:cn-1", link=VM.link_name, tenant="t1", groups=("g",), addresses=VM.ips)
+_ELSEWHERE = replace(BRIDGE, name="snb-aaaaaaaaaa")
+_IFB = Ifb(
+    name="snr-aaaaaaaaaa",
+    alias=ids.encode(SITE.owner, ids.RATE, {"t": "t1", "s": "s1", "v": "v9"}),
+)
+FOUND: dict[str, list[Noun]] = {
+    "nothing": [],
+    "the same": nouns_of(*ONE, *TWO),
+    "links alone": [*links_of(*ONE, *TWO)],
+    "more addresses": [*nouns_of(SUBNET), *_guarded(VM, addresses=(*VM.ips, *BOX.ips))],
+    "a network": [*nouns_of(SUBNET), *_guarded(VM, networks=(SUBNET.network,))],
+    "a group": [*nouns_of(SUBNET, VM), _PORT],
+    "a rate": [*nouns_of(SUBNET, VM), Shaper(link=VM.link_name, rate=1_000_000)],
+    "rates": [*nouns_of(SUBNET, VM), _IFB, Shaper(link=_IFB.name, rate=1_000_000)],
+    "queues": [*nouns_of(SUBNET), _QUEUES, *VM.dependents],
+    "another bridge": [_ELSEWHERE, *nouns_of(VM)],
+    "another network": [damaged(BRIDGE, n="10.1.0.0/20"), *nouns_of(VM)],
+    "too small a network": [damaged(BRIDGE, n="10.1.0.0/29"), *nouns_of(VM)],
+    "no bridge": nouns_of(VM),
+    "another group of links": [*nouns_of(SUBNET), replace(VM.link, group=0)],
+    "another kind": [*nouns_of(SUBNET), replace(BOX.link, name=VM.link_name, alias=VM.link.alias)],
+    "another's alias": [*nouns_of(SUBNET, BOX), replace(VM.link, alias=BOX.link.alias)],
+    "the alias twice": [*nouns_of(SUBNET, VM), replace(VM.link, name="snv-aaaaaaaaaa")],
+    "no alias": [*nouns_of(SUBNET, BOX), replace(VM.link, alias="")],
+    "another MTU": [*nouns_of(SUBNET, BOX), replace(VM.link, mtu=1300, mac="02:00:00:00:00:01")],
+    **{
+        f"damaged {number}": [
+            damaged(one, **fields) if one is link else one for one in links_of(*ONE)
+        ]
+        for number, (link, fields) in enumerate(DAMAGE)
+    },
+}
+
+
+@pytest.mark.parametrize("found", FOUND)
+@pytest.mark.parametrize("known", ["all", "queues", "a group", "rates"])
+def test_what_the_node_knows_makes_no_difference_to_what_it_reads(known: str, found: str) -> None:
+    knowing = ComputeRecords(SITE).read(keyed(FOUND["the same" if known == "all" else known]))[0]
+    ours = keyed(FOUND[found])
+    fresh, useless = ComputeRecords(SITE).read(ours)
+    again, and_useless = knowing.read(ours)
+    assert again.snapshot() == fresh.snapshot()
+    assert [*again.nouns()] == [*fresh.nouns()]
+    queues = [[vnic.queues for vnic in records.vnics()] for records in (fresh, again)]
+    assert queues[0] == queues[1]
+    assert (again.orphans, and_useless) == (fresh.orphans, useless)
 
 
 def test_a_lost_tunnel_is_reported_and_its_vnics_stay() -> None:

@@ -392,12 +392,13 @@ def says_the_same(found: Link, known: Link) -> bool:
 
     A multi-queue tap also says how many queues are open.
     """
+    if isinstance(found, Tap) and isinstance(known, Tap) and found.multi_queue | known.multi_queue:
+        return False
     return (
         found.alias == known.alias
         and found.name == known.name
         and type(found) is type(known)
         and ids.grouped(found)
-        and not (isinstance(found, Tap) and found.multi_queue)
     )
 
 
