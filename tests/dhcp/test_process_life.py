@@ -14,16 +14,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from errno import EPERM
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from snnet.contract import Add, Change, Denied, DhcpEntry, DhcpScope, Operation, Remove
+from snnet.contract import Add, Change, Denied, DhcpEntry, DhcpScope, Missing, Operation, Remove
+from snnet.dhcp import server
 from snnet.dhcp.account import serving_account
 from snnet.dhcp.dnsmasq import Dnsmasq
 from snnet.dhcp.server import Server
+from snnet.dhcp.service import Service
 from snnet.system.netns import in_netns
 from tests.dhcp.restart import restart
 
@@ -119,6 +122,88 @@ def test_nothing_is_left_after_remove(driver: Dnsmasq, served: DhcpScope, do: Do
     assert list(driver.host.runtime.iterdir()) == []
     assert driver.snapshot() == {}
     do(driver, Add(served))
+
+
+@pytest.fixture
+def three(lan: Any, driver: Dnsmasq, served: DhcpScope, do: Do) -> Iterator[list[DhcpScope]]:
+    """Three scopes that are served, on bridges of their own."""
+    scopes = [served]
+    for number in (2, 3):
+        subnet = f"10.{number}.0.0/24"
+        lan.bridge(f"br{number}", subnet)
+        scopes.append(DhcpScope(link=f"br{number}", subnets=(IPv4Network(subnet),), mtu=1400))
+        do(driver, Add(scopes[-1]))
+    yield scopes
+    driver.apply([Remove(scope) for scope in scopes[1:]], keep_going=True)
+
+
+def test_servers_that_go_together_are_all_signalled_before_one_is_waited_for(
+    driver: Dnsmasq, three: list[DhcpScope], do: Do, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = [driver.pid(scope) for scope in three]
+    steps: list[str] = []
+    send, has_ended, look = server._send, server._has_ended, server._processes
+
+    def sent(pidfd: int, number: signal.Signals) -> bool:
+        steps.append(number.name)
+        return send(pidfd, number)
+
+    def ended(pidfd: int, seconds: float) -> bool:
+        if seconds:
+            steps.append("wait")
+        return has_ended(pidfd, seconds)
+
+    def looked(servers: Any) -> Iterator[tuple[Server, int]]:
+        steps.append("look")
+        return look(servers)
+
+    monkeypatch.setattr(server, "_send", sent)
+    monkeypatch.setattr(server, "_has_ended", ended)
+    monkeypatch.setattr(server, "_processes", looked)
+    outcome = driver.apply([Remove(scope) for scope in three])
+    assert outcome.done == {0, 1, 2}, outcome.errors
+    assert steps == [*["SIGTERM"] * 3, *["wait"] * 3, "look"]
+    assert not any(Path(f"/proc/{pid}").exists() and not _is_zombie(pid or 0) for pid in pids)
+    assert list(driver.host.runtime.iterdir()) == []
+    do(driver, Add(three[0]))
+
+
+def test_one_of_several_that_does_not_answer_holds_up_none_of_the_others(
+    driver: Dnsmasq, three: list[DhcpScope], do: Do, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_GRACE", 0.1)
+    pid = driver.pid(three[0])
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    outcome = driver.apply([Remove(scope) for scope in three])
+    assert outcome.done == {0, 1, 2}, outcome.errors
+    assert driver.snapshot() == {}
+    do(driver, Add(three[0]))
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_where_one_of_several_cannot_go_the_others_are_served_or_gone(
+    driver: Dnsmasq, three: list[DhcpScope], monkeypatch: pytest.MonkeyPatch, keep_going: bool
+) -> None:
+    delete = Service.delete
+
+    def refused(service: Service) -> None:
+        if service.link == "br2":
+            raise PermissionError(EPERM, "refused")
+        delete(service)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Service, "delete", refused)
+        outcome = driver.apply([Remove(scope) for scope in three], keep_going=keep_going)
+        assert {number: type(error) for number, error in outcome.errors.items()} == {1: Denied}
+        gone = [0, 2] if keep_going else [0]
+        assert outcome.done == set(gone)
+        left = [scope for number, scope in enumerate(three) if number not in gone]
+        assert driver.snapshot() == {scope.key: scope for scope in left}, "one is not served"
+    outcome = driver.apply([Remove(scope) for scope in three], keep_going=True)
+    assert {type(error) for error in outcome.errors.values()} == {Missing}
+    assert driver.snapshot() == {}
+    assert not driver.apply([Add(three[0])]).errors
 
 
 def test_the_next_driver_takes_it_on_as_it_is(
@@ -237,13 +322,13 @@ def test_a_new_scope_looks_at_no_other_process(
     driver: Dnsmasq, scope: DhcpScope, do: Do, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There are many on some hosts, and nobody serves a new bridge."""
-    looks: list[Server] = []
+    looks: list[object] = []
 
-    def nobody(server: Server) -> Iterator[int]:
-        looks.append(server)
+    def nobody(servers: object) -> Iterator[tuple[Server, int]]:
+        looks.append(servers)
         return iter(())
 
-    monkeypatch.setattr(Server, "_processes", nobody)
+    monkeypatch.setattr(server, "_processes", nobody)
     do(driver, Add(scope))
     assert looks == []
     do(driver, Remove(scope))

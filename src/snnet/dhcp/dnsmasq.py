@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
 
 from snnet.contract import (
     Add,
@@ -16,8 +17,10 @@ from snnet.contract import (
     Host,
     InvalidRequest,
     Key,
+    Missing,
     Noun,
     Operation,
+    Remove,
     Unsupported,
     Watch,
     error_for,
@@ -30,6 +33,7 @@ from . import settings
 from .account import serving_account
 from .alarm import Served, ServerAlarm
 from .bridge import index_of
+from .removal import remove_together
 from .resolvers import name_of, name_servers
 from .service import Memory, Service, links_of, needs_no_restart
 
@@ -50,6 +54,7 @@ class Dnsmasq(Driver):
     """
 
     name = "dnsmasq"
+    batching: ClassVar[bool] = True
     carries = frozenset({DhcpScope})
 
     def __init__(self, host: Host) -> None:
@@ -123,7 +128,25 @@ class Dnsmasq(Driver):
                 settings.check(scope, old if isinstance(old, DhcpScope) else None)
                 service.change(scope)
             else:
-                service.remove()
+                remove_together([service])
+
+    def batch(self, operation: Operation) -> str | None:
+        """Removals go together: each server takes a while to end."""
+        removes = isinstance(operation, Remove) and isinstance(operation.noun, DhcpScope)
+        return "scopes to remove" if removes else None
+
+    def perform_all(self, operations: Sequence[Operation]) -> None:
+        """Remove several scopes; see :meth:`snnet.contract.Driver.perform_all`."""
+        scopes = {operation.noun.key: operation.noun for operation in operations}
+        if len(scopes) < len(operations):
+            raise Missing("a scope is removed twice")
+        with contextlib.ExitStack() as stack:
+            services = [
+                stack.enter_context(self._service(scope, "remove several dhcp scopes"))
+                for _, scope in sorted(scopes.items())  # as all who hold several do
+                if isinstance(scope, DhcpScope)
+            ]
+            remove_together(services)
 
     def obstacles(self) -> Sequence[str]:
         """Name servers of the host that guests cannot ask, if there are no others."""

@@ -12,7 +12,8 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from snnet.contract import Busy, Denied
@@ -37,7 +38,8 @@ class Server:
     """The dnsmasq that was started with ``pid_file`` in the namespace ``netns`` (a descriptor)."""
 
     def __init__(self, pid_file: Path, netns: int) -> None:
-        self._argument = os.fsencode(f"--pid-file={pid_file}")
+        self.argument = os.fsencode(f"--pid-file={pid_file}")
+        """What its command line has."""
         self._netns = netns
 
     @contextlib.contextmanager
@@ -62,41 +64,11 @@ class Server:
         with self.opened(pid) as pidfd:
             return pidfd is not None and _send(pidfd, number)
 
-    def stop(self, pid: int | None) -> None:
-        """Stop the server and its children, and wait until their sockets are closed.
-
-        ``pid``, from the pid file, gets TERM, then KILL if it does not end.  The others get
-        KILL at once: dnsmasq answers TCP queries in children, which share its sockets, outlive
-        it if it is killed, and ignore TERM.  Raise ``Busy`` if one does not end.
-        """
-        if pid is not None:
-            self._end([pid], gently=True)  # nearly always the only one
-        for _ in range(_ROUNDS):
-            if not self._end(self._processes(), gently=False):
-                return
-        raise Busy("dnsmasq is started again as soon as it is stopped: find out by what")
-
-    def _end(self, pids: Iterable[int], *, gently: bool) -> bool:
-        """End those that are ours, and wait until they have ended; return whether one is."""
-        with contextlib.ExitStack() as stack:
-            found = {
-                pid: pidfd
-                for pid in pids
-                if (pidfd := stack.enter_context(self.opened(pid))) is not None
-            }
-            _end(found, gently=gently)
-            return bool(found)
-
-    def _processes(self) -> Iterator[int]:
-        for name in os.listdir("/proc"):
-            if name.isdecimal() and self._is_ours(int(name)):
-                yield int(name)
-
     def _is_ours(self, pid: int) -> bool:
         """Whether command line and namespace match; ``Denied`` if we may not look."""
         try:
             argv = _command_line(pid)
-            if self._argument not in argv or os.path.basename(argv[0]) != b"dnsmasq":
+            if self.argument not in argv or os.path.basename(argv[0]) != b"dnsmasq":
                 return False
             # stat(2) follows this link to the namespace itself; see proc_pid_ns(5).
             return os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.fstat(self._netns))
@@ -126,16 +98,66 @@ def is_stopped(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] == "T"
 
 
+def stop_all(servers: Collection[tuple[Server, int | None]]) -> None:
+    """Stop servers and their children, and wait until their sockets are closed.
+
+    All are signalled before one is waited for.  Each has the pid from its pid file: that gets
+    TERM, then KILL if it does not end.  The others get KILL at once: dnsmasq answers TCP queries
+    in children, which share its sockets, outlive it if it is killed, and ignore TERM.  Raise
+    ``Busy`` if one does not end.
+    """
+    # Nearly always these are all that there are.
+    _end_all(((server, pid) for server, pid in servers if pid is not None), gently=True)
+    by_argument = {server.argument: server for server, _ in servers}
+    for _ in range(_ROUNDS):
+        if not _end_all(_processes(by_argument), gently=False):
+            return
+    raise Busy("dnsmasq is started again as soon as it is stopped: find out by what")
+
+
+def _processes(servers: Mapping[bytes, Server]) -> Iterator[tuple[Server, int]]:
+    """Yield what may be a process of one of the servers, by a word of their command lines."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                words = _command_line(int(name))
+                yield from ((servers[word], int(name)) for word in words if word in servers)
+
+
+def _end_all(processes: Iterable[tuple[Server, int]], *, gently: bool) -> bool:
+    """End those that are the servers', and wait for all; return whether there is one."""
+    with contextlib.ExitStack() as stack:
+        found = {
+            pid: pidfd
+            for server, pid in processes
+            if (pidfd := stack.enter_context(server.opened(pid))) is not None
+        }
+        _end(found, gently=gently)
+        return bool(found)
+
+
 def _end(processes: dict[int, int], *, gently: bool) -> None:
     """Signal all of them (pidfds by pid) and wait until they have ended."""
     for pidfd in processes.values():
         _send(pidfd, signal.SIGTERM if gently else signal.SIGKILL)
-    for pid, pidfd in processes.items():
-        if gently and not _has_ended(pidfd, _GRACE):
+    if gently:
+        left = _left_after(processes, _GRACE)
+        for pid, pidfd in left.items():
             _log.warning("dnsmasq (pid %d) did not end after TERM: killed", pid)
             _send(pidfd, signal.SIGKILL)
-        if not _has_ended(pidfd, _PATIENCE):
-            raise Busy(f"dnsmasq (pid {pid}) does not end after KILL: check its state")
+        processes = left
+    for pid in _left_after(processes, _PATIENCE):
+        raise Busy(f"dnsmasq (pid {pid}) does not end after KILL: check its state")
+
+
+def _left_after(processes: dict[int, int], seconds: float) -> dict[int, int]:
+    """Wait so long for all of them together; return those that have not ended."""
+    end = time.monotonic() + seconds
+    return {
+        pid: pidfd
+        for pid, pidfd in processes.items()
+        if not _has_ended(pidfd, max(end - time.monotonic(), 0))
+    }
 
 
 def _send(pidfd: int, number: signal.Signals) -> bool:

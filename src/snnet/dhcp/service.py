@@ -38,7 +38,7 @@ from .bridge import bridge_index, index_of, may_be_served
 from .folder import FileState, Folder
 from .record import SCOPE_FILE, ScopeRecord, more
 from .resolvers import name_servers
-from .server import Server, is_stopped
+from .server import Server, is_stopped, stop_all
 
 _log = logging.getLogger("snnet.dhcp")
 
@@ -78,14 +78,14 @@ class Service:
         try:
             with Folder(self.path) as folder:
                 state = folder.state(SCOPE_FILE)
-                known = self._memory.records.get(self._link)
+                known = self._memory.records.get(self.link)
                 if known is not None and known[0] == state:
                     return known[1]
                 text = folder.read(SCOPE_FILE)
             if text is None or state is None:
                 return None
             record = ScopeRecord.from_json(text)
-            self._memory.records[self._link] = state, record
+            self._memory.records[self.link] = state, record
             return record
         except FileNotFoundError:
             return None
@@ -143,12 +143,12 @@ class Service:
 
     def found(self) -> ScopeRecord | None:
         """As ``served()``, for the current ifindex of the bridge."""
-        return self.served(in_netns(self._host.netns.fd, lambda: index_of(self._link)))
+        return self.served(in_netns(self._host.netns.fd, lambda: index_of(self.link)))
 
     def running(self) -> ScopeRecord:
         """As ``found()``; raise ``Missing`` if the scope is not served."""
         if (record := self.found()) is None:
-            raise Missing(f"no dnsmasq of ours is running on {self._link}")
+            raise Missing(f"no dnsmasq of ours is running on {self.link}")
         return record
 
     def add(self, scope: DhcpScope) -> None:
@@ -167,7 +167,7 @@ class Service:
             account = self._prepare(scope)
         except BaseException:
             if not left_over:
-                self._delete()
+                self.delete()
             raise
         try:
             if left_over or not scope.dns or self._may_be_served():
@@ -190,7 +190,7 @@ class Service:
         ``Missing`` if there is no folder.
         """
         if (known := self.record()) is None:
-            raise Missing(f"there is no scope of ours on {self._link}")
+            raise Missing(f"there is no scope of ours on {self.link}")
         if wrong := scope.differences(known.scope) - scope.changeable:
             raise Unsupported(f"{', '.join(sorted(wrong))} cannot be changed in place")
         old = self.found()
@@ -213,13 +213,6 @@ class Service:
                     leftovers=(old.scope,),
                 ) from error
             raise
-
-    def remove(self) -> None:
-        """Stop serving and delete the folder; raise ``Missing`` if there is no folder."""
-        if not self.path.exists():
-            raise Missing(f"there is no scope of ours on {self._link}")
-        self.clear()
-        _log.info("stopped the dnsmasq on %s", self._link)
 
     def reload(self, scope: DhcpScope) -> None:
         """Write the files again and make the running dnsmasq read them."""
@@ -249,9 +242,9 @@ class Service:
         if self._is_contradicted(only, only):
             return False
         with Folder(self.path) as folder:
-            if self._memory.written.get(self._link) != _states(folder):
+            if self._memory.written.get(self.link) != _states(folder):
                 return False
-            self._memory.written.pop(self._link)  # as long as they are not all written
+            self._memory.written.pop(self.link)  # as long as they are not all written
             folder.append(settings.HOSTS, settings.hosts(only))
             folder.append(settings.NAMES, settings.names(only))
             self._read_again()
@@ -265,13 +258,13 @@ class Service:
         if pid is not None and is_stopped(pid):
             self._server.signal(pid, signal.SIGCONT)
         if pid is None or not self._server.signal(pid, signal.SIGHUP):
-            raise Missing(f"the dnsmasq on {self._link} has just ended")
+            raise Missing(f"the dnsmasq on {self.link} has just ended")
 
     def _remember(self, folder: Folder, record: ScopeRecord) -> None:
         states = _states(folder)
         if (state := states[SCOPE_FILE]) is not None:
-            self._memory.records[self._link] = state, record
-            self._memory.written[self._link] = states
+            self._memory.records[self.link] = state, record
+            self._memory.written[self.link] = states
 
     def restart(self, scope: DhcpScope) -> None:
         """Stop dnsmasq, and start it if the scope is to run; leases that still fit stay."""
@@ -280,22 +273,27 @@ class Service:
 
     def stop(self) -> None:
         """Stop all processes of the scope; their sockets are closed afterwards."""
-        self._server.stop(self._noted_pid())
+        stop_all([self.process])
+
+    @property
+    def process(self) -> tuple[Server, int | None]:
+        """The server, and the pid in its pid file."""
+        return self._server, self._noted_pid()
 
     def clear(self) -> None:
         """Remove everything about the scope: processes and files."""
         self.stop()
-        self._delete()
+        self.delete()
 
-    def _delete(self) -> None:
+    def delete(self) -> None:
         """Remove the folder with its files."""
-        self._memory.records.pop(self._link, None)
-        self._memory.written.pop(self._link, None)
+        self._memory.records.pop(self.link, None)
+        self._memory.written.pop(self.link, None)
         with contextlib.suppress(FileNotFoundError), Folder(self.path) as folder:
             folder.delete()
 
     def _may_be_served(self) -> bool:
-        return in_netns(self._host.netns.fd, lambda: may_be_served(self._link))
+        return in_netns(self._host.netns.fd, lambda: may_be_served(self.link))
 
     def _start(self, scope: DhcpScope) -> None:
         account = self._prepare(scope)
@@ -368,7 +366,8 @@ class Service:
             return None
 
     @property
-    def _link(self) -> str:
+    def link(self) -> str:
+        """The link whose bridge it serves."""
         return self.path.name.removeprefix(_prefix(self._host))
 
 
