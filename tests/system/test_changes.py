@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from snnet.backends.netlink.kernel import Kernel
-from snnet.backends.netlink.shaping import Shapers
+from snnet.backends.netlink.shaping import Disciplines
 from snnet.contract import Shaper
 from snnet.system import changes
 from snnet.system.changes import KernelChanges
@@ -121,7 +121,7 @@ def test_what_the_kernel_learns_is_not(place: Place) -> None:
 def test_reading_a_queue_is_not(place: Place) -> None:
     """The kernel tells everybody; an agent that heard its own looks would never rest."""
     kernel = Kernel(place.fd)
-    found = Shapers(kernel).find(Shaper(link="v0", rate=20_000_000))
+    found = Disciplines(kernel).shapers.find(Shaper(link="v0", rate=20_000_000))
     kernel.close()
     assert found is not None
     assert not place.is_told(0.3)

@@ -71,7 +71,8 @@ class TableBackend(Driver):
 
     A table carries the nouns of one class.  It has ``find`` and ``snapshot``, and ``add``,
     ``change`` and ``remove`` as far as the nouns allow them.  Its methods raise
-    ``SnnetError`` or one of ``refusals``.
+    ``SnnetError`` or one of ``refusals``.  Tables that are listed together have the same
+    ``lister``, whose ``snapshot`` has the nouns of all of them.
     """
 
     refusals: ClassVar[tuple[type[Exception], ...]]
@@ -83,7 +84,7 @@ class TableBackend(Driver):
         self._links = tables[Link]
         self._support = support
         self._listed: dict[tuple[type[Noun], ...], list[Any]] = {}
-        """The tables that have nouns of some types, by these types."""
+        """What lists the nouns of some types, by these types."""
         self._announcer = Announcer(host.netns.fd)
 
     def translated(self, refusal: Any, what: Operation | str) -> SnnetError:
@@ -110,7 +111,8 @@ class TableBackend(Driver):
         wanted = tuple(self.carries if types is None else types)
         if (tables := self._listed.get(wanted)) is None:
             kinds = [kind for kind in self.carries if issubclass(kind, wanted)]
-            tables = self._listed[wanted] = [*{id(t): t for t in map(self._table, kinds)}.values()]
+            listers = [_lister(self._table(kind)) for kind in kinds]
+            tables = self._listed[wanted] = [*{id(one): one for one in listers}.values()]
         try:
             found: list[Noun] = list(chain.from_iterable(table.snapshot() for table in tables))
         except self.refusals as refusal:
@@ -184,3 +186,7 @@ class TableBackend(Driver):
 
     def _table(self, kind: type[Noun]) -> Any:
         return self._links if issubclass(kind, Link) else self._tables.get(kind)
+
+
+def _lister(table: Any) -> Any:
+    return getattr(table, "lister", table)

@@ -6,10 +6,13 @@ from collections.abc import Collection, Iterator
 from functools import cache, cached_property
 from itertools import chain
 
-from snnet.contract import Address, Driver, Link, Noun, Nouns, Route
+from snnet.contract import Address, Driver, Link, Noun, Nouns, Redirect, Route, Shaper, keyed
 from snnet.core import identity as ids
 from snnet.core.identity import Owner
 from snnet.core.surroundings import Surroundings
+
+_TOGETHER: tuple[type[Noun], ...] = (Shaper, Redirect)
+"""What backends list together: who needs one of them needs the other."""
 
 
 class Listing:
@@ -25,7 +28,10 @@ class Listing:
     def of(self, kind: type[Noun]) -> Collection[Noun]:
         """Everything of a kind."""
         if kind not in self._found:
-            self._found[kind] = self._backend.snapshot({kind})
+            kinds = _TOGETHER if kind in _TOGETHER else (kind,)
+            found = self._backend.snapshot(kinds)
+            for one in kinds:
+                self._found[one] = keyed(noun for noun in found.values() if isinstance(noun, one))
         return self._found[kind].values()
 
     def addresses(self, link: str) -> Collection[Address]:

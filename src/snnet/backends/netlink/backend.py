@@ -44,7 +44,7 @@ from .neighbours import BridgeEntries, ForwardingEntries, Neighbours, Proxies
 from .policies import Policies
 from .removal import remove_together
 from .routes import Paths, Routes
-from .shaping import Redirects, Shapers
+from .shaping import Disciplines
 from .support import Support
 from .sysctls import Sysctls
 from .watch import LinkWatch
@@ -70,6 +70,7 @@ class NetlinkBackend(TableBackend):
         self._sysctls = Sysctls(netns)
         self.links = Links(self._kernel, self._sysctls)
         self._addresses = Addresses(self._kernel)
+        disciplines = Disciplines(self._kernel)
         tables = {
             Link: self.links,
             Address: self._addresses,
@@ -81,8 +82,8 @@ class NetlinkBackend(TableBackend):
             Fdb: ForwardingEntries(self._kernel, self.links),
             BridgeFdb: BridgeEntries(self._kernel, self.links),
             Sysctl: self._sysctls,
-            Shaper: Shapers(self._kernel),
-            Redirect: Redirects(self._kernel),
+            Shaper: disciplines.shapers,
+            Redirect: disciplines.redirects,
             Namespace: Namespaces(netns),
             Attached: Attachments(self._kernel, self.links.look_up),
         }

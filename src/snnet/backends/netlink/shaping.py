@@ -43,6 +43,8 @@ _INDEX = Field("index", U32)
 _HANDLE = Field("handle", value=QDISC_HANDLE << 16)
 _ROOT_PARENT = 0xFFFFFFFF  # TC_H_ROOT, linux/pkt_sched.h
 _ROOT = Field("parent", value=_ROOT_PARENT)
+_OURS = (QDISC_HANDLE << 16, _ROOT_PARENT)
+"""Handle and parent of a discipline of snnet."""
 _CLSACT_PARENT = 0xFFFFFFF1  # TC_H_CLSACT
 _CLSACT = Field("parent", value=_CLSACT_PARENT)
 _CLSACT_HANDLE = Field("handle", value=0xFFFF0000)
@@ -71,11 +73,31 @@ _STOLEN, _REDIRECT = 4, 1  # TC_ACT_STOLEN, TCA_EGRESS_REDIR
 Values = dict[Field, Any]
 
 
-class Shapers:
-    """The token bucket filters of snnet at the roots of links."""
+class Disciplines:
+    """Shapers and redirects, which one listing of disciplines shows."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self.shapers = Shapers(kernel, self)
+        self.redirects = Redirects(kernel, self)
+
+    def snapshot(self) -> list[Shaper | Redirect]:
+        name_of = self._kernel.names()
+        found: list[Shaper | Redirect | None] = []
+        for message in _listed(self._kernel, RTM_GETQDISC, {}):
+            _, index, handle, parent, _ = _TCMSG.unpack_from(message, _BODY)
+            ours = (handle, parent) == _OURS
+            if (ours or parent == _CLSACT_PARENT) and (link := name_of(index)) is not None:
+                found.append(_shaper(message, link) if ours else self.redirects.found(index, link))
+        return [noun for noun in found if noun is not None]
+
+
+class Shapers:
+    """The token bucket filters of snnet at the roots of links."""
+
+    def __init__(self, kernel: Kernel, lister: Disciplines) -> None:
+        self._kernel = kernel
+        self.lister = lister
 
     def add(self, noun: Shaper) -> None:
         if self.find(noun) is not None:
@@ -105,16 +127,6 @@ class Shapers:
         found = (_shaper(message, noun.link) for message in answers)
         return next((one for one in found if one is not None), None)
 
-    def snapshot(self) -> list[Shaper]:
-        name_of = self._kernel.names()
-        return [
-            noun
-            for message in _listed(self._kernel, RTM_GETQDISC, {})
-            if _is_ours(message)
-            and (link := name_of(_TCMSG.unpack_from(message, _BODY)[1])) is not None
-            and (noun := _shaper(message, link)) is not None
-        ]
-
     def _set(self, noun: Shaper, flags: int) -> None:
         values = {_INDEX: self._kernel.index(noun.link), _HANDLE: None, _ROOT: None}
         message = self._kernel.message(RTM_NEWQDISC, values | {_KINDS["tbf"]: None}, flags)
@@ -133,8 +145,9 @@ class Redirects:
     have put ingress, which takes the same place, they hang on that, and it stays.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, lister: Disciplines) -> None:
         self._kernel = kernel
+        self.lister = lister
 
     def add(self, noun: Redirect) -> None:
         if self.find(noun) is not None:
@@ -168,18 +181,9 @@ class Redirects:
         self._tidy(link)
 
     def find(self, noun: Redirect) -> Redirect | None:
-        return self._found(self._kernel.index(noun.link), noun.link)
+        return self.found(self._kernel.index(noun.link), noun.link)
 
-    def snapshot(self) -> list[Redirect]:
-        name_of = self._kernel.names()
-        found = []
-        for message in _listed(self._kernel, RTM_GETQDISC, {}):
-            _, index, _, parent, _ = _TCMSG.unpack_from(message, _BODY)
-            if parent == _CLSACT_PARENT and (link := name_of(index)) is not None:
-                found.append(self._found(index, link))
-        return [noun for noun in found if noun is not None]
-
-    def _found(self, index: int, link: str) -> Redirect | None:
+    def found(self, index: int, link: str) -> Redirect | None:
         for message in _listed(self._kernel, RTM_GETTFILTER, {_INDEX: index, _INGRESS: None}):
             _, _, _, _, info = _TCMSG.unpack_from(message, _BODY)
             options = attributes(attributes(message, _ATTRIBUTES).get(_TCA_OPTIONS, b""))
@@ -228,12 +232,12 @@ def _listed(kernel: Kernel, kind: int, values: Values) -> list[bytes]:
 
 def can_shape() -> bool:
     """Whether the kernel has token bucket filters: one is made in a new namespace."""
-    return _works(lambda kernel: Shapers(kernel).add(Shaper(link="lo", rate=10**6)))
+    return _works(lambda kernel: Disciplines(kernel).shapers.add(Shaper(link="lo", rate=10**6)))
 
 
 def can_redirect() -> bool:
     """Whether the kernel has what redirects need: one is made in a new namespace."""
-    return _works(lambda kernel: Redirects(kernel).add(Redirect(link="lo", to="lo")))
+    return _works(lambda kernel: Disciplines(kernel).redirects.add(Redirect(link="lo", to="lo")))
 
 
 def _works(attempt: Any) -> bool:
@@ -292,14 +296,10 @@ def _filter(link: int) -> Values:
     return {_INDEX: link, _INGRESS: None, _PREFERENCE: None}
 
 
-def _is_ours(message: bytes) -> bool:
-    _, _, handle, parent, _ = _TCMSG.unpack_from(message, _BODY)
-    return (handle, parent) == (QDISC_HANDLE << 16, _ROOT_PARENT)
-
-
 def _shaper(message: bytes, link: str) -> Shaper | None:
+    _, _, handle, parent, _ = _TCMSG.unpack_from(message, _BODY)
     found = attributes(message, _ATTRIBUTES)
-    if not _is_ours(message) or text(found.get(_TCA_KIND, b"")) != "tbf":
+    if (handle, parent) != _OURS or text(found.get(_TCA_KIND, b"")) != "tbf":
         return None
     options = attributes(found.get(_TCA_OPTIONS, b""))
     if len(parms := options.get(_TBF_PARMS, b"")) < _TBF.size:
