@@ -385,30 +385,3 @@ def read_vnic(
         policy=policies.of(identity, link.name, ips, block),
         block=block,
     )
-
-
-def says_the_same(found: Link, known: Link) -> bool:
-    """Whether a link that was found says of its VNIC what the known one says: by alias and name.
-
-    A multi-queue tap also says how many queues are open.
-    """
-    if isinstance(found, Tap) and isinstance(known, Tap) and found.multi_queue | known.multi_queue:
-        return False
-    return (
-        found.alias == known.alias
-        and found.name == known.name
-        and type(found) is type(known)
-        and ids.grouped(found)
-    )
-
-
-def is_of(vnic: Vnic, subnet: TenantSubnet, policies: Policies, block: str) -> bool:
-    """Whether ``read_vnic`` would return this VNIC, whose link ``says_the_same``."""
-    bridge = subnet.bridge.name if subnet.bridge else None
-    return (
-        not block
-        and not vnic.fds
-        and vnic.link.master == bridge
-        and vnic.subnets == subnet.networks
-        and policies.of(vnic.id, vnic.link.name, vnic.ips) == vnic.policy
-    )

@@ -7,18 +7,11 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Protocol
 
-from snnet.contract import Conflict, IPAddress, Link
+from snnet.contract import Conflict, IPAddress, Link, Tap
 
 from . import identity as ids
 from .addressing import read_networks
-from .building import (
-    DAMAGE,
-    build_local_subnet,
-    is_of,
-    read_subnet,
-    read_vnic,
-    says_the_same,
-)
+from .building import DAMAGE, build_local_subnet, read_subnet, read_vnic
 from .cnci_ports import read_cnci_vnic
 from .concentrator_reading import subnet_of
 from .concentrators import Concentrator
@@ -67,7 +60,7 @@ def place(
     blocks: dict[VnicId, str] = {}
     for link in links:
         old = known.get(link.name)
-        if old is not None and says_the_same(link, old.link):
+        if old is not None and _says_the_same(link, old.link):
             vnics.append((link, old))
             continue
         fields = ids.claimed(link, site.owner)
@@ -198,7 +191,7 @@ def _place_vnic(
                 )
             return
         block = blocks.get(identity, "")
-        if isinstance(one, Vnic) and is_of(one, subnet, policies, block):
+        if isinstance(one, Vnic) and _is_of(one, subnet, policies, block):
             vnic = one
         else:
             vnic = read_vnic(site, link, _fields(link, one), subnet, policies, block)
@@ -210,6 +203,33 @@ def _place_vnic(
         records.orphans.append(f"{link}: a second link of the same VNIC")
         return
     records.put_vnic(vnic)
+
+
+def _says_the_same(found: Link, known: Link) -> bool:
+    """Whether a link that was found says of its VNIC what the known one says: by alias and name.
+
+    A multi-queue tap also says how many queues are open.
+    """
+    if isinstance(found, Tap) and isinstance(known, Tap) and found.multi_queue | known.multi_queue:
+        return False
+    return (
+        found.alias == known.alias
+        and found.name == known.name
+        and type(found) is type(known)
+        and ids.grouped(found)
+    )
+
+
+def _is_of(vnic: Vnic, subnet: TenantSubnet, policies: Policies, block: str) -> bool:
+    """Whether ``read_vnic`` would return this VNIC, whose link ``_says_the_same``."""
+    bridge = subnet.bridge.name if subnet.bridge else None
+    return (
+        not block
+        and not vnic.fds
+        and vnic.link.master == bridge
+        and vnic.subnets == subnet.networks
+        and policies.of(vnic.id, vnic.link.name, vnic.ips) == vnic.policy
+    )
 
 
 def learn_peers(records: Places, reaches: Reaches) -> None:
