@@ -127,13 +127,23 @@ def _addresses(name: str, noun: type[Owned], field: str) -> tuple[RecordType, ..
     )
 
 
+def _of_link(
+    family: str,
+    name: str,
+    read: Callable[[str, Values, list[str]], Noun],
+    *,
+    field: str = "link",
+    long: bool = False,
+) -> RecordType:
+    """The records of nouns of which each link has one."""
+    return RecordType(family, name, (IFNAME,), lambda noun: (getattr(noun, field),), read, long)
+
+
 RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
     ZoneLink: (
-        RecordType(
+        _of_link(
             INET,
             "inside",
-            (IFNAME,),
-            lambda noun: (noun.link,),
             lambda owner, key, words: ZoneLink(
                 owner=owner,
                 link=key[0],
@@ -158,20 +168,17 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
         for family in FAMILIES
     ),
     BridgeAccept: (
-        RecordType(
+        _of_link(
             INET,
             "closed",
-            (IFNAME,),
-            lambda noun: (noun.bridge,),
             lambda owner, key, words: BridgeAccept(owner=owner, bridge=key[0]),
+            field="bridge",
         ),
     ),
     Untracked: (
-        RecordType(
+        _of_link(
             BRIDGE,
             "untracking",
-            (IFNAME,),
-            lambda noun: (noun.link,),
             lambda owner, key, words: Untracked(
                 owner=owner, link=key[0], router=words[0] if words else None
             ),
@@ -195,11 +202,9 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
         for family in FAMILIES
     ),
     HostIsolation: (
-        RecordType(
+        _of_link(
             INET,
             "isolated",
-            (IFNAME,),
-            lambda noun: (noun.link,),
             lambda owner, key, words: HostIsolation(
                 owner=owner,
                 link=key[0],
@@ -209,83 +214,54 @@ RECORDS: dict[type[Noun], tuple[RecordType, ...]] = {
         ),
     ),
     HostServices: (
-        RecordType(
-            INET,
-            "limited",
-            (IFNAME,),
-            lambda noun: (noun.link,),
-            lambda owner, key, words: HostServices(owner=owner, link=key[0]),
-        ),
+        _of_link(INET, "limited", lambda owner, key, words: HostServices(owner=owner, link=key[0])),
     ),
     AntiSpoof: tuple(
-        RecordType(
-            family,
-            "guarded",
-            (IFNAME,),
-            lambda noun: (noun.link,),
-            partial(_anti_spoof, bridged=family == BRIDGE),
-            long=True,
-        )
+        _of_link(family, "guarded", partial(_anti_spoof, bridged=family == BRIDGE), long=True)
         for family in (BRIDGE, INET)
     ),
     DhcpGuard: (
-        RecordType(
+        _of_link(
             BRIDGE,
             "clients",
-            (IFNAME,),
-            lambda noun: (noun.link,),
             lambda owner, key, words: DhcpGuard(owner=owner, link=key[0], mac=words[0]),
         ),
     ),
     PortGroups: tuple(
-        RecordType(
-            family,
-            "grouped",
-            (IFNAME,),
-            lambda noun: (noun.link,),
-            partial(_port_groups, bridged=family == BRIDGE),
-            long=True,
-        )
+        _of_link(family, "grouped", partial(_port_groups, bridged=family == BRIDGE), long=True)
         for family in (BRIDGE, INET)
     ),
     MssClamp: (
-        RecordType(
+        _of_link(
             BRIDGE,
             "clamps",
-            (IFNAME,),
-            lambda noun: (noun.link,),
             lambda owner, key, words: MssClamp(owner=owner, link=key[0], mtu=int(words[0])),
         ),
-        RecordType(
+        _of_link(
             INET,
             "clamps",
-            (IFNAME,),
-            lambda noun: (noun.link,),
             lambda owner, key, words: MssClamp(
                 owner=owner, link=key[0], mtu=int(words[0]), bridged=False
             ),
         ),
     ),
     ArpGuard: (
-        RecordType(
+        _of_link(
             ARP,
             "guarded",
-            (IFNAME,),
-            lambda noun: (noun.link,),
             lambda owner, key, words: ArpGuard(
                 owner=owner, link=key[0], mac=words[0], address=IPv4Address(words[1])
             ),
         ),
     ),
     Masquerade: (
-        RecordType(
+        _of_link(
             INET,
             "masquerades",
-            (IFNAME,),
-            lambda noun: (noun.device,),
             lambda owner, key, words: Masquerade(
                 owner=owner, device=key[0], nat66="nat66" in words
             ),
+            field="device",
         ),
     ),
     TranslatedSource: _addresses("translated", TranslatedSource, "source"),
