@@ -136,9 +136,9 @@ def _place_bridge(records: Filled, link: Link, fields: dict[str, str]) -> None:
         raise Conflict("a second bridge of the same subnet")
     records.check_subnet(networks, key)
     mtu = check_mtu(int(fields[ids.MTU]), "mtu") if ids.MTU in fields else None
-    records.put_subnet(
-        _subnet(records, networks, key, link.name, link.alias, fields.get(ids.LINK), mtu)
-    )
+    whose = records.site, records.tenant_id, records.scoping
+    bridge = link.name, link.alias, fields.get(ids.LINK)
+    records.put_subnet(build_cnci_subnet(*whose, networks, key, *bridge, mtu))
 
 
 def _place_tunnel(records: Filled, link: Link, fields: dict[str, str]) -> None:
@@ -150,24 +150,11 @@ def _place_tunnel(records: Filled, link: Link, fields: dict[str, str]) -> None:
     if subnet is None:
         # Another program deleted the bridge; the alias of the tunnel has the subnet too.
         name = next(ids.names(site.owner, ids.BRIDGE, written(networks)))
-        subnet = _subnet(records, networks, key, name)
+        whose = site, records.tenant_id, records.scoping
+        subnet = build_cnci_subnet(*whose, networks, key, name)
     if remote in subnet.tunnels:
         raise Conflict("a second tunnel to the same node")
     port = int(fields[ids.PORT]) if ids.PORT in fields else None
     records.check_tunnel(networks, key, remote, port)
     tunnel = build_tunnel(site, records.tenant_id, subnet, remote, link.name, link.alias, port)
     records.put_subnet(subnet.with_tunnel(tunnel))
-
-
-def _subnet(
-    records: Filled,
-    networks: Networks,
-    key: int,
-    bridge: str,
-    alias: str | None = None,
-    link: str | None = None,
-    mtu: int | None = None,
-) -> CnciSubnet:
-    return build_cnci_subnet(
-        records.site, records.tenant_id, records.scoping, networks, key, bridge, alias, link, mtu
-    )
