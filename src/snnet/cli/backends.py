@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,6 +29,7 @@ from snnet.plugins import Installed
 from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace
 
+from .look import titled_table
 from .samples import label, samples
 
 _OWNER = "cn:probe"
@@ -199,16 +199,7 @@ def _hosts() -> Iterator[Hosts]:
 
 def backends_table(entries: Iterable[Entry]) -> Table:
     """A row for each driver: what it supports, and below that what it does not, and why."""
-    table = Table(
-        title="Drivers",
-        title_justify="left",
-        title_style="bold",
-        box=box.HORIZONTALS,
-        show_edge=False,
-        border_style="dim",
-    )
-    table.add_column("for", no_wrap=True)
-    table.add_column("name", no_wrap=True)
+    table = titled_table("Drivers", "for", "name")
     table.add_column("from", max_width=16, overflow="fold")
     table.add_column("supports", overflow="fold", ratio=1)
     group = ""

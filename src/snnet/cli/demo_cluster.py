@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import click
-from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from snnet.lab.cluster import ClusterLab, cluster_scenario
 from snnet.lab.cluster_demo import ClusterReport, run_cluster
 
 from .demo import Screen
+from .look import titled_table
 from .signals import interruptible
 from .tables import Marks
 
@@ -64,7 +64,7 @@ class ClusterScreen(Screen):
 
 
 def _places(report: ClusterReport) -> Table:
-    table = _table("Concentrators", ("tenant", "address", "was on", "is on"))
+    table = titled_table("Concentrators", "tenant", "address", "was on", "is on")
     for old, new in zip(report.places, report.places_after, strict=True):
         table.add_row(old.tenant, old.address, old.node, new.node)
     return table
@@ -72,20 +72,10 @@ def _places(report: ClusterReport) -> Table:
 
 def _streams(report: ClusterReport) -> Table:
     title = f"Pings while {report.killed} was killed"
-    table = _table(title, ("from", "to", "sent", "lost", "longest silence"))
+    table = titled_table(title, "from", "to", "sent", "lost", "longest silence")
     for stream in report.streams:
         lost, silence = stream.lost(report.killed_at), stream.silence(report.killed_at)
         table.add_row(
             stream.source, stream.target, str(len(stream.sent)), str(lost), f"{silence:.2f} s"
         )
-    return table
-
-
-def _table(title: str, columns: tuple[str, ...]) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.HORIZONTALS,
-        show_edge=False, border_style="dim",
-    )  # fmt: skip
-    for column in columns:
-        table.add_column(column, no_wrap=True)
     return table

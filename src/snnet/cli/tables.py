@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from rich import box
+from rich.box import MINIMAL
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from snnet.contract.nat import with_port
 from snnet.lab import WEB, Answer, Connection, Guest, Matrix, Placement, Report, is_as_expected
+
+from .look import titled_table
 
 _COLOURS = ("cyan", "magenta", "yellow", "blue")
 _CELL = 3
@@ -35,18 +37,8 @@ class Marks:
 
 def topology_table(placements: Sequence[Placement]) -> Table:
     """Where every guest is: one row for each tenant's subnet on each node."""
-    table = Table(
-        title="Topology",
-        title_justify="left",
-        title_style="bold",
-        box=box.HORIZONTALS,
-        show_edge=False,
-        pad_edge=False,
-        collapse_padding=True,
-        border_style="dim",
-    )
-    for header in ("node", "tenant\nsubnet", "bridge\ntunnel", "guest", "link", "ip"):
-        table.add_column(header, no_wrap=True)
+    headers = ("node", "tenant\nsubnet", "bridge\ntunnel", "guest", "link", "ip")
+    table = titled_table("Topology", *headers, pad_edge=False, collapse_padding=True)
     colours = _colours(place.tenant for place in placements)
     for node, on_node in groupby(placements, lambda place: place.node):
         rows = groupby(on_node, lambda place: (place.tenant, place.subnet))
@@ -69,13 +61,9 @@ def matrix_table(guests: Sequence[Guest], matrix: Matrix, expected: Matrix, mark
 
     Results that are not as expected are red.  Who is in a group is named with it.
     """
-    table = Table(
-        title=f"Pings: {marks.yes} answered by IPv4 and IPv6, 4 or 6 by one, {marks.no} no answer",
-        title_justify="left",
-        title_style="bold",
-        box=box.MINIMAL,
-        show_edge=False,
-        border_style="dim",
+    table = titled_table(
+        f"Pings: {marks.yes} answered by IPv4 and IPv6, 4 or 6 by one, {marks.no} no answer",
+        box=MINIMAL,
         caption=_explained(guests),
         caption_justify="left",
         caption_style="",
@@ -125,18 +113,9 @@ def connections_table(
     Connections of several guests with the same result share a row.  Results that are not
     as expected are red.
     """
-    table = Table(
-        title=f"TCP connections: {marks.no} no answer",
-        title_justify="left",
-        title_style="bold",
-        box=box.HORIZONTALS,
-        show_edge=False,
-        pad_edge=False,
-        collapse_padding=True,
-        border_style="dim",
-    )
-    for name in ("connection", "from", "to", "answered by", "source seen"):
-        table.add_column(name, no_wrap=True)
+    title = f"TCP connections: {marks.no} no answer"
+    headers = ("connection", "from", "to", "answered by", "source seen")
+    table = titled_table(title, *headers, pad_edge=False, collapse_padding=True)
     rows: dict[tuple[str, str, str, str], list[str]] = {}
     wrong: set[tuple[str, str, str, str]] = set()
     for connection, answer in zip(connections, answers, strict=True):
@@ -159,16 +138,8 @@ def connections_table(
 
 def namespaces_table(report: Report) -> Table:
     """The network namespaces of a data centre that was kept."""
-    table = Table(
-        title="The data centre is up, in these network namespaces",
-        title_justify="left",
-        title_style="bold",
-        box=box.HORIZONTALS,
-        show_edge=False,
-        border_style="dim",
-    )
-    table.add_column("namespace", no_wrap=True)
-    table.add_column("what it is", no_wrap=True)
+    title = "The data centre is up, in these network namespaces"
+    table = titled_table(title, "namespace", "what it is")
     for name, what in report.namespaces.items():
         table.add_row(name, what)
     return table

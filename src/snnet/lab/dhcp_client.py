@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from ipaddress import IPv4Address, IPv4Interface
 
 from snnet.contract import ApiError, Unsupported
 from snnet.system.namespaces import Namespace
-from snnet.system.process import find_program, missing_program, run
+from snnet.system.process import find_program, missing_program, run, script_in_memory
 
 from .lab import Lease
 
@@ -45,21 +43,9 @@ class DhcpClient:
             raise Unsupported(missing_program(PROGRAM))
         self._program = program
 
-    @contextmanager
-    def script(self) -> Iterator[str]:
+    def script(self) -> AbstractContextManager[str]:
         """The path of the script, a file in memory."""
-        fd = os.memfd_create("udhcpc-script", os.MFD_CLOEXEC)
-        try:
-            os.write(fd, _SCRIPT.format(busybox=self._program).encode())
-            os.fchmod(fd, 0o500)
-            # Opened again for reading: a file that is open for writing cannot be executed.
-            reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-        finally:
-            os.close(fd)
-        try:
-            yield f"/proc/{os.getpid()}/fd/{reader}"
-        finally:
-            os.close(reader)
+        return script_in_memory("udhcpc-script", _SCRIPT.format(busybox=self._program))
 
     def lease(self, namespace: Namespace, link: str, script: str) -> Lease | None:
         """Get a lease for the link and configure it; None if no server answered."""

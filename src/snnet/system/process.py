@@ -12,7 +12,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,3 +209,20 @@ def _kill(process: subprocess.Popen[str]) -> None:
     # After an interrupt ``communicate`` may have waited for it: then its pid may be another's.
     if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def script_in_memory(name: str, text: str) -> Iterator[str]:
+    """Yield the path of an executable script that is in memory only, and goes with the block."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+        os.fchmod(fd, 0o500)
+        # Opened again for reading: a file that is open for writing cannot be executed.
+        reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(fd)
+    try:
+        yield f"/proc/{os.getpid()}/fd/{reader}"
+    finally:
+        os.close(reader)

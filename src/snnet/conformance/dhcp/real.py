@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from snnet.contract import ApiError, Driver, Unsupported
 from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace, end_processes, processes_in
-from snnet.system.process import find_program, missing_program, run
+from snnet.system.process import find_program, missing_program, run, script_in_memory
 
 from .lan import PATIENT, Lan, Lease
 
@@ -46,7 +45,8 @@ class RealLan(Lan):
         with ExitStack() as undo:
             undo.callback(self.close)
             self._runtime = self._folder()
-            self._script = self._script_file()
+            script = _SCRIPT.format(busybox=self._program)
+            self._script = self._opened.enter_context(script_in_memory("udhcpc-script", script))
             self._host = self._namespace("host")
             self._opened.callback(end_processes, [self._host])
             self.driver = self._opened.enter_context(self.another())
@@ -118,16 +118,3 @@ class RealLan(Lan):
         runtime.mkdir()
         runtime.chmod(_PASSABLE)
         return runtime
-
-    def _script_file(self) -> str:
-        """Return the path of the client's script, a file in memory only."""
-        fd = os.memfd_create("udhcpc-script", os.MFD_CLOEXEC)
-        try:
-            os.write(fd, _SCRIPT.format(busybox=self._program).encode())
-            os.fchmod(fd, 0o500)
-            # Reopened for reading: a file that is open for writing cannot be executed.
-            reader = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-        finally:
-            os.close(fd)
-        self._opened.callback(os.close, reader)
-        return f"/proc/{os.getpid()}/fd/{reader}"
