@@ -7,6 +7,7 @@ import pytest
 from snnet.cluster import keys
 from snnet.contract import Put, Remove
 
+from .cloud import Cloud
 from .conftest import FakeHost
 
 WEB, GROUP = keys.network("default", "web"), keys.group("default", "g")
@@ -78,6 +79,25 @@ def test_a_network_keeps_what_it_has(
     host.settle()
     assert set(host.states().values()) == {"ready"}
     assert cnci.public_ips == {}
+
+
+@pytest.mark.parametrize("damage", [{"address": "x"}, {"address": 7}, {"node": None}, {}], ids=str)
+def test_a_damaged_place_is_given_anew(damage: dict[str, object]) -> None:
+    """It hinders no other tenant, and the concentrator keeps its address."""
+    cloud = Cloud.of_four()
+    cloud.furnish()
+    cloud.furnish("other", "10.2.0.0/24")
+    places, key = cloud.places(), keys.concentrator("acme")
+    document = dict(cloud.registry.read(key).entries[key].document)
+    cloud.registry.commit([Put(key, {**document, **damage} if damage else {})])
+    cloud.cluster.create_vnic("v3", tenant="other", network="web", node="cn-1")
+    cloud.settle()
+    assert [agent.status()["problem"] for agent in cloud.agents.values()] == [None] * 4
+    assert cloud.states() == {"ready"}
+    assert {tenant: address for tenant, (_, address) in cloud.places().items()} == {
+        tenant: address for tenant, (_, address) in places.items()
+    }
+    cloud.close()
 
 
 def test_a_group_keeps_what_it_has(peopled: FakeHost) -> None:

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from snnet import Cluster, Conflict, InvalidRequest, Missing
-from snnet.cluster import Problems
+from snnet.cluster import Problems, keys
 
 
 def test_a_network_gets_a_key_of_its_own(cluster: Cluster) -> None:
@@ -83,7 +83,23 @@ def test_force_deletes_what_is_on_a_network(cluster: Cluster) -> None:
     cluster.create_public_ip("203.0.113.5", tenant="acme", to="v1")
     cluster.delete_network("acme", "web", force=True)
     assert cluster.export() == []
-    assert list(cluster.registry.read("").entries) == ["v1/claims/tenants/acme/"]
+    assert cluster.registry.read("").entries == {}
+
+
+def test_nothing_of_a_tenant_is_left_when_its_last_objects_go(cluster: Cluster) -> None:
+    """Not even what lets changes at the same time see each other: it goes with the last one."""
+    cluster.create_network("db", tenant="acme", subnet="10.2.0.0/24")
+    for name in ("g", "h"):
+        cluster.create_group(name, tenant="acme", rules=["out to group:g"])
+    cluster.create_vnic("v1", tenant="acme", network="web", groups=["h"])
+    cluster.delete_network("acme", "db")
+    cluster.delete_vnic("acme", "v1")
+    cluster.delete_group("acme", "h")
+    for key in (keys.fence("acme"), keys.group_uses("acme")):
+        assert key in cluster.registry.read("").entries
+    cluster.delete_group("acme", "g")
+    cluster.delete_network("acme", "web")
+    assert cluster.registry.read("").entries == {}
 
 
 def test_deleting_twice_is_no_error(cluster: Cluster) -> None:

@@ -48,6 +48,15 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
+PREFIXES = (
+    *keys.PREFIXES.values(), keys.MEMBERS, keys.ADDRESSES, keys.NODES, keys.ALIVE, keys.STATUS,
+    keys.CONCENTRATORS, keys.TUNNELS, keys.DOCKER, keys.QUESTIONS, keys.ANSWERS, keys.TUNNEL_KEYS,
+    keys.NODE_NUMBERS, keys.CONCENTRATOR_ADDRESSES, f"{keys.ROOT}later/",
+)  # fmt: skip
+ODD = [prefix + rest for prefix in PREFIXES for rest in ("", "x", "acme/", "a/b/c/d/e/f/")]
+"""Keys that no object has."""
+
+
 @pytest.fixture
 def full(cluster: Cluster) -> Cluster:
     """One object of each kind, and another of most."""
@@ -59,6 +68,82 @@ def full(cluster: Cluster) -> Cluster:
     cluster.create_forward(tenant="acme", network="web", protocol="tcp", port=80, to="v1")
     cluster.create_public_ip("203.0.113.5", tenant="acme", to="v1")
     return cluster
+
+
+@pytest.fixture
+def reported(full: Cluster) -> Cluster:
+    """With all that agents say about the objects."""
+    said = [keys.status("cn-1", kind, *KEYS[kind].split("/")[-3:-1]) for kind in KEYS]
+    status = {"state": "ready", "of": 999, "error": "no", "retry_at": 1, "details": {"mtu": 1500}}
+    node = NodeInfo(name="cn-1", roles=("compute", "network"), number=1)
+    full.registry.commit(
+        [
+            *(Put(key, status) for key in said),
+            Put(keys.node("cn-1"), node.document()),
+            Put(keys.node_number(1), {"node": "cn-1"}),
+            Put(keys.concentrator("acme"), {"node": "cn-1", "address": "192.0.2.9"}),
+            Put(keys.tunnel("cn-1", "acme", "web"), {"address": "192.0.2.1", "port": 4789}),
+        ]
+    )
+    return full
+
+
+def use(cluster: Cluster) -> None:
+    """Read everything that can be read, and create and delete something of another tenant."""
+    for listed in (
+        cluster.list_networks(), cluster.list_groups(), cluster.list_vnics(),
+        cluster.list_forwards(), cluster.list_public_ips(), cluster.nodes(),
+    ):  # fmt: skip
+        assert [item.to_dict()["name"] for item in listed]
+    for get in GETS.values():
+        assert get(cluster).to_dict()
+    cluster.placements()
+    cluster.create_network("web", tenant="other", subnet="10.1.0.0/24")
+    cluster.create_group("g", tenant="other", rules=["out"])
+    cluster.create_vnic("v1", tenant="other", network="web", node="cn-1", groups=["g"])
+    cluster.create_forward(tenant="other", network="web", protocol="tcp", port=80, to="v1")
+    cluster.create_public_ip("203.0.113.6", tenant="other", to="v1")
+    cluster.delete_network("other", "web", force=True)
+    cluster.delete_group("other", "g")
+
+
+@pytest.mark.parametrize("how", [*DAMAGES, "other"])
+def test_no_document_hides_another(reported: Cluster, how: str) -> None:
+    """Whichever it is: also claims, and what agents say."""
+    registry = reported.registry
+    for key, entry in registry.read("").entries.items():
+        damaged: Any = (
+            dict.fromkeys(entry.document, 7)
+            if how == "other"
+            else DAMAGES[how](dict(entry.document))
+        )
+        registry.commit([Put(key, damaged)])
+        use(reported)
+        registry.commit([Put(key, entry.document)])
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_a_key_that_no_object_has_hides_nothing(reported: Cluster, key: str) -> None:
+    before = reported.export()
+    reported.registry.commit([Put(key, {"node": "cn-1", "groups": ["g"]})])
+    events = reported.watch(timeout=0)
+    use(reported)
+    assert reported.export() == before
+    reported.registry.commit([Put(key, {})])
+    assert list(events) == []
+    reported.delete_group("acme", "g")
+
+
+@pytest.mark.parametrize("damaged", [{}, {"node": 7, "network": 7}, {"node": "cn-9"}], ids=str)
+def test_a_vnic_whose_claim_is_damaged(full: Cluster, damaged: dict[str, object]) -> None:
+    """It is found, nothing new can lead to it, and its deletion repairs that."""
+    full.registry.commit([Put(keys.vnic_name("acme", "v1"), damaged)])
+    assert full.get_vnic("acme", "v1").node == "cn-1"
+    with pytest.raises(Unreadable, match="the claim of the name of vnic 'v1' cannot be read: del"):
+        full.create_forward(tenant="acme", network="web", protocol="tcp", port=81, to="v1")
+    full.delete_vnic("acme", "v1", force=True)
+    full.create_vnic("v1", tenant="acme", network="web", node="cn-2", groups=["h"])
+    full.create_forward(tenant="acme", network="web", protocol="tcp", port=81, to="v1")
 
 
 def damage(cluster: Cluster, kind: str, how: str) -> None:

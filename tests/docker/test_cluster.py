@@ -595,3 +595,19 @@ def test_killed_before_and_after_every_commit(
         if alive:
             break
     assert at > 20
+
+
+def test_a_forgotten_host_holds_nothing_for_its_containers() -> None:
+    """Its plugin will release nothing any more: neither addresses nor networks."""
+    registry = MemoryRegistry("")
+    host = Host(registry)
+    host.network()
+    pool = host.docker.make_pool(**WEB)
+    host.docker.address(pool)
+    assert host.claims()
+    host.close()
+    host.cluster.forget_node("host-1", force=True)
+    assert host.claims() == {}
+    assert registry.read(keys.docker("host-1")).entries == {}
+    host.cluster.delete_network("default", "web")
+    assert registry.read().entries.keys() <= {f"{keys.ROOT}concentrators/default/"}

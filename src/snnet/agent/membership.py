@@ -160,8 +160,8 @@ class Membership:
         while True:
             entries = self._registry.read(keys.NODE_NUMBERS).entries
             holders = {
-                int(key[len(keys.NODE_NUMBERS) : -1]): str(entry.document.get("node"))
-                for key, entry in entries.items()
+                number: str(entry.document.get("node"))
+                for number, entry in keys.numbers(entries, keys.NODE_NUMBERS).items()
             }
             mine = [number for number, holder in holders.items() if holder == self._node]
             if wanted in mine or (wanted is None and mine):

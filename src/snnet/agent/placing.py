@@ -82,7 +82,8 @@ class Placer:
             if tenant not in placed:
                 self._found(tenant, None, claims)
         for tenant, entry in placed.items():
-            if self._addresses and entry.document == {"node": self._me}:
+            here = entry.document.get("node") == self._me and "address" not in entry.document
+            if self._addresses and here:
                 self._found(tenant, entry, claims)
 
     def _may_move(self, entry: Entry, nodes: Mapping[str, NodeInfo], able: Collection[str]) -> bool:
@@ -130,7 +131,7 @@ class Placer:
     def _found(self, tenant: str, entry: Entry | None, claims: dict[str, Entry | None]) -> None:
         """Place a tenant here, with an address if there is a free one."""
         key = keys.concentrator(tenant)
-        document = {"node": self._me}
+        document = {**(entry.document if entry else {}), "node": self._me}
         expected = {key: entry.revision if entry else 0}
         writes: list[Write] = []
         address = self._free(tenant, claims)
@@ -176,7 +177,8 @@ def _leaves(node: NodeInfo) -> bool:
 
 def tenants(reading: Reading) -> set[str]:
     """The tenants that have a network."""
-    return {key.split("/")[2] for key in reading.entries if key.startswith(keys.NETWORKS)}
+    found = keys.objects(reading.entries, keys.NETWORKS)
+    return {key.split("/")[2] for key, _ in found}
 
 
 def shared_out(

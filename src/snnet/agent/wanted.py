@@ -169,10 +169,9 @@ def _wait_for_groups(wanted: HostWanted) -> None:
 
 def _objects(reading: Reading, prefix: str, kind: type[Wanted]) -> Iterator[tuple[Id, Entry]]:
     """Yield the documents of a kind under a prefix, with whose they are by their keys."""
-    for key, entry in reading.entries.items():
-        if key.startswith(prefix):
-            *_, tenant, name = key.rstrip("/").split("/")
-            yield (kind.kind, tenant, name), entry
+    for key, entry in keys.objects(reading.entries, prefix):
+        *_, tenant, name, _ = key.split("/")
+        yield (kind.kind, tenant, name), entry
 
 
 def _refuse_shared_ports(tenants: Iterable[TenantWanted]) -> None:
@@ -245,9 +244,9 @@ def _tenants(
                 _gather_remote(found, key, entry)
             continue
         _, kind, *names = key.rstrip("/").split("/")
-        tenant = found.get(names[0])
+        tenant = found.get(names[0]) if names else None
         prefix = f"{keys.ROOT}{kind}/"
-        if tenant is None:
+        if tenant is None or (prefix in _KINDS and len(names) != 2):
             continue
         try:
             _gather(tenant, prefix, names, entry)

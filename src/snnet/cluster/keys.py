@@ -7,7 +7,9 @@ An agent watches few prefixes, those that concern its host.
 
 from __future__ import annotations
 
-from snnet.contract import IPAddress
+from collections.abc import Iterator, Mapping
+
+from snnet.contract import Entry, IPAddress
 
 ROOT = "v1/"
 """The version of the layout: what a later version writes elsewhere, this one never reads."""
@@ -39,6 +41,35 @@ PREFIXES = {
     "public-ip": PUBLIC_IPS,
 }
 """Where the documents of each kind are."""
+
+
+def objects(entries: Mapping[str, Entry], prefix: str) -> Iterator[tuple[str, Entry]]:
+    """Yield the documents under a prefix whose keys have as many parts as those of its kind.
+
+    The others are what a later version keeps beside them, or of somebody else: no object of ours.
+    """
+    parts = _PARTS.get(f"{ROOT}{prefix.split('/')[1]}/")
+    for key, entry in entries.items():
+        if key.startswith(prefix):
+            found = key.split("/")
+            if len(found) == parts and all(found[:-1]) and not found[-1]:
+                yield key, entry
+
+
+def numbers(entries: Mapping[str, Entry], prefix: str) -> dict[int, Entry]:
+    """The claims of numbers under a prefix, by number."""
+    found = ((key[len(prefix) : -1], key) for key in entries if key.startswith(prefix))
+    return {int(text): entries[key] for text, key in found if text.isascii() and text.isdecimal()}
+
+
+_PARTS = {
+    **dict.fromkeys((NETWORKS, GROUPS, FORWARDS, PUBLIC_IPS, MEMBERS), 5),
+    ADDRESSES: 6,
+    VNICS: 6,
+    CONCENTRATORS: 4,
+    STATUS: 7,
+}
+"""Into how many parts the slashes cut the keys of a kind; the last part is empty."""
 
 
 def network(tenant: str, name: str) -> str:
@@ -120,9 +151,14 @@ def alive(name: str) -> str:
     return f"{ALIVE}{name}/"
 
 
-def docker(node: str, name: str) -> str:
-    """The prefix of what a node's Docker plugin has to remember."""
-    return f"{DOCKER}{node}/{name}/"
+def docker(node: str, name: str = "") -> str:
+    """The prefix of what a node's Docker plugin has to remember; of all of them without a name."""
+    return f"{DOCKER}{node}/{name}/" if name else f"{DOCKER}{node}/"
+
+
+def docker_manager(node: str, name: str = "") -> str:
+    """Who manages a Docker plugin's VNICs and claims; without a name the beginning of that."""
+    return f"docker/{node}/{name}"
 
 
 def concentrator(tenant: str) -> str:

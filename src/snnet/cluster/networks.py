@@ -61,10 +61,7 @@ def creation(wanted: Network, given: frozenset[str], reading: Reading) -> Draft[
 
 
 def _check_overlaps(wanted: Network, reading: Reading) -> None:
-    prefix = f"{keys.NETWORKS}{wanted.tenant}/"
-    for key, entry in reading.entries.items():
-        if not key.startswith(prefix):
-            continue
+    for key, entry in keys.objects(reading.entries, f"{keys.NETWORKS}{wanted.tenant}/"):
         other = stored.salvage(Network, key, entry)
         for subnet in wanted.subnet:
             for taken in other.subnet:
@@ -85,11 +82,7 @@ def _free_key(wanted: Network, reading: Reading) -> int:
                 f"{holder.get('tenant')!r}: choose another, or none"
             )
         return wanted.key
-    taken = {
-        int(key[len(keys.TUNNEL_KEYS) : -1])
-        for key in reading.entries
-        if key.startswith(keys.TUNNEL_KEYS)
-    }
+    taken = keys.numbers(reading.entries, keys.TUNNEL_KEYS)
     for key in range(1, SUBNET_KEY_MAX + 1):
         if key not in taken:
             return key
@@ -118,7 +111,7 @@ def reopening(reading: Reading, network: Network) -> Draft[Network]:
 
 def deletion_reads(network: Network) -> list[str]:
     """What :func:`deletion` has to have read, all at once."""
-    reads = [keys.network(network.tenant, network.name), keys.fence(network.tenant)]
+    reads = [f"{keys.NETWORKS}{network.tenant}/", keys.fence(network.tenant)]
     return reads if network.key else [*reads, keys.TUNNEL_KEYS]
 
 
@@ -140,9 +133,11 @@ def deletion(closing: Network, reading: Reading) -> Draft[Network]:
     ]
     if network.key is not None:
         claims.append(keys.tunnel_key(network.key))
+    # Without a network the tenant has no forward either, so that nothing is left to overlap.
+    is_last = not any(other != key for other in reading.entries if other.startswith(keys.NETWORKS))
     return Draft(
         network,
-        [Delete(key), *map(Delete, claims), Put(fence, {})],
+        [Delete(key), *map(Delete, claims), Delete(fence) if is_last else Put(fence, {})],
         seen(reading, [key, fence]),
     )
 

@@ -65,6 +65,8 @@ def _forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
         f"{keys.VNICS}{name}/",
         keys.status(name),
         keys.tunnels(name),
+        keys.docker(name),
+        keys.ADDRESSES,
         keys.NODE_NUMBERS,
         keys.CONCENTRATORS,
     )
@@ -89,14 +91,17 @@ def _forget(registry: Registry, name: str, *, force: bool) -> list[Vnic]:
 
 
 def _forgotten(reading: Reading, name: str) -> Iterator[Write]:
-    """Yield what removes a node's status, tunnels and number.
+    """Yield what removes a node's status, tunnels and number, and what its Docker plugins hold.
 
     A concentrator with an address keeps it: other nodes take it over from one that is not
     registered.  One without is placed anew.
     """
     for key, entry in reading.entries.items():
         is_number = key.startswith(keys.NODE_NUMBERS) and entry.document.get("node") == name
-        if is_number or key.startswith((keys.STATUS, keys.TUNNELS)):
+        is_held = key.startswith(keys.ADDRESSES) and str(
+            entry.document.get("managed_by")
+        ).startswith(keys.docker_manager(name))
+        if is_number or is_held or key.startswith((keys.STATUS, keys.TUNNELS, keys.DOCKER)):
             yield Delete(key)
     for entry in read_placements(reading).values():
         if entry.document.get("node") == name and "address" not in entry.document:

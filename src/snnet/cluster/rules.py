@@ -18,19 +18,15 @@ HOST_PORTS = f"{keys.ROOT}claims/host-ports/"
 
 def forwards_of(reading: Reading, vnic: Vnic) -> list[Forward]:
     """The forwards that lead to a VNIC."""
-    prefix = f"{keys.FORWARDS}{vnic.tenant}/"
-    found = (_forward(reading, key) for key in reading.entries if key.startswith(prefix))
+    there = keys.objects(reading.entries, f"{keys.FORWARDS}{vnic.tenant}/")
+    found = (stored.salvage(Forward, key, entry) for key, entry in there)
     return [forward for forward in found if forward.to == vnic.name]
 
 
 def public_ips_of(reading: Reading, vnic: Vnic) -> list[PublicIp]:
     """The public addresses that lead to a VNIC."""
-    prefix = f"{keys.PUBLIC_IPS}{vnic.tenant}/"
-    found = (
-        stored.salvage(PublicIp, key, entry)
-        for key, entry in reading.entries.items()
-        if key.startswith(prefix)
-    )
+    there = keys.objects(reading.entries, f"{keys.PUBLIC_IPS}{vnic.tenant}/")
+    found = (stored.salvage(PublicIp, key, entry) for key, entry in there)
     return [item for item in found if item.to == vnic.name]
 
 
@@ -57,13 +53,12 @@ def forward_creation(
         old = stored.read(Forward, key, reading.entries[key])
         check_same(old, wanted, given)
         return Draft(old)
-    for other_key in reading.entries:
-        if other_key.startswith(keys.FORWARDS):
-            rival = _forward(reading, other_key)
-            if rival.port and rival.overlaps(wanted):
-                raise Conflict(
-                    f"{wanted.name} overlaps {rival.title}: choose other ports, or delete it"
-                )
+    for other_key, entry in keys.objects(reading.entries, keys.FORWARDS):
+        rival = stored.salvage(Forward, other_key, entry)
+        if rival.port and rival.overlaps(wanted):
+            raise Conflict(
+                f"{wanted.name} overlaps {rival.title}: choose other ports, or delete it"
+            )
     fence = HOST_PORTS if shared else keys.fence(wanted.tenant)
     draft = Draft(
         wanted, [Put(key, wanted.document()), Put(fence, {})], seen(reading, (key, fence))
@@ -138,14 +133,15 @@ def _lead(rule: Forward | PublicIp, reading: Reading, draft: Draft[Any]) -> None
         raise InvalidRequest(
             f"tenant {rule.tenant!r} has no vnic {rule.to!r}: create it first", field="to"
         )
-    there = claim.document["network"]
+    there = claim.document.get("network")
+    if not isinstance(there, str):
+        raise stored.Unreadable(
+            f"the claim of the name of vnic {rule.to!r} cannot be read: delete the vnic and create "
+            "it again"
+        )
     if isinstance(rule, Forward) and there != rule.network:
         raise InvalidRequest(
             f"vnic {rule.to!r} is on network {there!r}, not {rule.network!r}", field="to"
         )
     draft.writes.append(Put(key, claim.document))
     draft.expected |= seen(reading, [key])
-
-
-def _forward(reading: Reading, key: str) -> Forward:
-    return stored.salvage(Forward, key, reading.entries[key])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -145,20 +145,34 @@ def deletion_reads(tenant: str) -> list[str]:
     return [f"{keys.GROUPS}{tenant}/", f"{keys.MEMBERS}{tenant}/", keys.group_uses(tenant)]
 
 
+def _groups(member: Entry) -> Collection[Any]:
+    """The groups that a VNIC is in."""
+    groups = member.document.get("groups")
+    return groups if isinstance(groups, list) else ()
+
+
+def _last(key: str) -> str:
+    return key.split("/")[-2]
+
+
 def _named(key: str, entry: Entry) -> tuple[str, ...]:
     return stored.salvage(SecurityGroup, key, entry).named
 
 
 def deletion(group: SecurityGroup, reading: Reading) -> Draft[SecurityGroup]:
     """Remove a group that no VNIC is in and no other group names."""
-    users: list[str] = []
-    for key, entry in reading.entries.items():
-        name = key.rstrip("/").split("/")[-1]
-        if key.startswith(keys.MEMBERS) and group.name in entry.document["groups"]:
-            users.append(f"vnic {name!r}")
-        elif key.startswith(keys.GROUPS) and group.name in _named(key, entry):
-            users.append(f"group {name!r}")
+    members = dict(keys.objects(reading.entries, f"{keys.MEMBERS}{group.tenant}/"))
+    groups = dict(keys.objects(reading.entries, f"{keys.GROUPS}{group.tenant}/"))
+    vnics = [f"vnic {_last(key)!r}" for key, one in members.items() if group.name in _groups(one)]
+    users = [
+        f"group {_last(key)!r}" for key, one in groups.items() if group.name in _named(key, one)
+    ]
+    users += vnics
     if users:
         raise Conflict(f"{group.title} is used by {', '.join(users)}: change or delete them first")
     key, uses = keys.group(group.tenant, group.name), keys.group_uses(group.tenant)
-    return Draft(group, [Delete(key)], {key: group.revision, **seen(reading, [uses])})
+    draft = Draft(group, [Delete(key)], {key: group.revision, **seen(reading, [uses])})
+    if groups.keys() <= {key}:
+        # Whatever begins to use another group of the tenant expects that group to be there.
+        draft.writes.append(Delete(uses))
+    return draft

@@ -21,16 +21,31 @@ def find(
     registry: Registry, kind: type[W], tenant: str, name: str, read: Read = stored.read
 ) -> W | None:
     """The stored object, without its status, or None."""
-    if kind is Vnic:
-        claim_key = keys.vnic_name(tenant, name)
-        claim = registry.read(claim_key).entries.get(claim_key)
-        if claim is None:
-            return None
-        key = keys.vnic(str(claim.document["node"]), tenant, name)
-    else:
-        key = f"{keys.PREFIXES[kind.kind]}{tenant}/{name}/"
-    entry = registry.read(key).entries.get(key)
-    return None if entry is None else read(kind, key, entry)
+    entry = (
+        _find_vnic(registry, tenant, name)
+        if kind is Vnic
+        else _entry(registry, f"{keys.PREFIXES[kind.kind]}{tenant}/{name}/")
+    )
+    return None if entry is None else read(kind, entry.key, entry)
+
+
+def _find_vnic(registry: Registry, tenant: str, name: str) -> Entry | None:
+    """The document of a VNIC, under the node that the claim of its name tells."""
+    claim = _entry(registry, keys.vnic_name(tenant, name))
+    if claim is None:
+        return None
+    node = claim.document.get("node")
+    if isinstance(node, str) and (found := _entry(registry, keys.vnic(node, tenant, name))):
+        return found
+    # It has moved since then, or the claim is damaged.
+    for key, entry in keys.objects(registry.read(keys.VNICS).entries, keys.VNICS):
+        if key.endswith(f"/{tenant}/{name}/"):
+            return entry
+    return None
+
+
+def _entry(registry: Registry, key: str) -> Entry | None:
+    return registry.read(key).entries.get(key)
 
 
 def need(registry: Registry, kind: type[W], tenant: str, name: str, read: Read = stored.read) -> W:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import copy
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from snnet.contract import Entry, InvalidRequest, Reading, Registry
+from snnet.checks import check_address
+from snnet.contract import Document, Entry, InvalidRequest, Reading, Registry
 from snnet.contract.errors import shown
 
 from . import keys, store
@@ -35,12 +37,24 @@ def read_nodes(reading: Reading) -> list[NodeInfo]:
 
 
 def read_placements(reading: Reading) -> dict[str, Entry]:
-    """Where each tenant's concentrator is: its document, by tenant."""
-    return {
-        _last(key): entry
-        for key, entry in reading.entries.items()
-        if key.startswith(keys.CONCENTRATORS)
-    }
+    """Where each tenant's concentrator is: its document, by tenant.
+
+    What is damaged counts as not said, until the concentrator has a place again.
+    """
+    found = keys.objects(reading.entries, keys.CONCENTRATORS)
+    return {_last(key): replace(entry, document=_placed(entry.document)) for key, entry in found}
+
+
+def _placed(document: Document) -> Document:
+    """The readable parts of what says where a concentrator is."""
+    found = dict(document)
+    if not isinstance(found.get("node"), str):
+        found.pop("node", None)
+    try:
+        check_address(found.get("address"), "address")
+    except InvalidRequest:
+        found.pop("address", None)
+    return found
 
 
 def read_all(registry: Registry, kind: type[W], tenant: str | None) -> list[W]:
@@ -102,7 +116,7 @@ def read_one(registry: Registry, kind: type[W], tenant: str, name: str) -> W:
     if node is None:
         key = keys.concentrator(tenant)
         placed = registry.read(key).entries.get(key)
-        node = placed.document.get("node") if placed else None
+        node = _placed(placed.document).get("node") if placed else None
     if node is None:
         return found
     key = keys.status(str(node), kind.kind, tenant, name)
@@ -120,10 +134,8 @@ def stored(reading: Reading, kind: type[W], *, whole: bool = False) -> Iterator[
 
     Of documents that cannot be read it has what can be; ``Unreadable`` if that must be ``whole``.
     """
-    prefix = keys.PREFIXES[kind.kind]
-    for key, entry in reading.entries.items():
-        if key.startswith(prefix):
-            yield read(kind, key, entry) if whole else salvage(kind, key, entry)
+    for key, entry in keys.objects(reading.entries, keys.PREFIXES[kind.kind]):
+        yield read(kind, key, entry) if whole else salvage(kind, key, entry)
 
 
 def with_status(wanted: W, said: Iterable[Entry]) -> W:
@@ -145,25 +157,32 @@ def with_status(wanted: W, said: Iterable[Entry]) -> W:
 
 
 def _status(wanted: Wanted, entry: Entry) -> Status:
-    """What one agent said, if it is about this revision of the object."""
+    """What one agent said, if it is about this revision of the object.
+
+    What is damaged, or what a later version says in another way, counts as not said.
+    """
     said = entry.document
-    current = said.get("of", 0) >= wanted.revision
-    return Status(
-        state=str(said.get("state", PENDING)) if current else PENDING,
-        error=said.get("error") if current else None,
-        retry_at=said.get("retry_at") if current else None,
-        node=_parts(entry.key)[2],
-        details=said.get("details", {}),
+    details, of = said.get("details"), said.get("of")
+    found = Status(
+        node=_parts(entry.key)[2], details=details if isinstance(details, Mapping) else {}
+    )
+    if not isinstance(of, int) or of < wanted.revision:
+        return found
+    state, error, retry_at = said.get("state"), said.get("error"), said.get("retry_at")
+    return replace(
+        found,
+        state=state if state in (READY, FAILED) else PENDING,
+        error=error if isinstance(error, str) else None,
+        retry_at=retry_at if isinstance(retry_at, (int, float)) else None,
     )
 
 
 def _statuses(reading: Reading) -> dict[tuple[str, str, str], list[Entry]]:
     """What agents said, by kind, tenant and name."""
     found: dict[tuple[str, str, str], list[Entry]] = {}
-    for key, entry in reading.entries.items():
-        if key.startswith(keys.STATUS):
-            _, _, _, kind, tenant, name = _parts(key)
-            found.setdefault((kind, tenant, name), []).append(entry)
+    for key, entry in keys.objects(reading.entries, keys.STATUS):
+        _, _, _, kind, tenant, name = _parts(key)
+        found.setdefault((kind, tenant, name), []).append(entry)
     return found
 
 

@@ -10,12 +10,12 @@ from typing import TypeVar
 from snnet.contract import Changed, Compacted, Registry
 
 from . import keys
-from .documents import PENDING, Wanted
+from .documents import PENDING, Vnic, Wanted
 
 W = TypeVar("W", bound=Wanted)
 T = TypeVar("T")
 
-_KINDS = {prefix: kind for kind, prefix in keys.PREFIXES.items()}
+_KINDS = {prefix: kind for kind, prefix in keys.PREFIXES.items() if kind != Vnic.kind}
 
 
 def until(
@@ -85,10 +85,14 @@ def follow(registry: Registry, timeout: float | None) -> Iterator[Event]:
 
 
 def _event(change: Changed) -> Event | None:
-    parts = change.key.rstrip("/").split("/")
-    prefix = f"{parts[0]}/{parts[1]}/"
-    if prefix == keys.STATUS:
-        return Event(*parts[3:6])
-    if prefix in (keys.NODES, keys.ALIVE):
-        return Event("node", name=parts[-1])
-    return Event(_KINDS[prefix], *parts[-2:]) if prefix in _KINDS else None
+    match change.key.split("/"):
+        case [_, "status", _, kind, tenant, name, ""]:
+            return Event(kind, tenant, name)
+        case [_, "nodes" | "alive", name, ""]:
+            return Event("node", name=name)
+        case [_, "vnics", _, tenant, name, ""]:
+            return Event(Vnic.kind, tenant, name)
+        case [version, kind, tenant, name, ""] if f"{version}/{kind}/" in _KINDS:
+            return Event(_KINDS[f"{version}/{kind}/"], tenant, name)
+        case _:
+            return None

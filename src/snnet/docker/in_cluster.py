@@ -102,10 +102,14 @@ class ClusterVnics(Vnics):
     def _is_mapped_by_another(self, network: Network) -> bool:
         """Whether another Docker network, here or on another node, is the same network."""
         entries = self._cluster.registry.read(keys.DOCKER).entries
-        tables = ((key.split("/")[4], entry.document) for key, entry in entries.items())
-        found = (document for table, document in tables if table == Network.table)
+        found = (
+            entry.document
+            for key, entry in entries.items()
+            if key.split("/")[4:5] == [Network.table]
+        )
         return any(
-            (one["tenant_id"], one["subnet_id"]) == network.scope and one["id"] != network.id
+            (one.get("tenant_id"), one.get("subnet_id")) == network.scope
+            and one.get("id") != network.id
             for one in found
         )
 

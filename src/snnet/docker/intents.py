@@ -44,7 +44,7 @@ class ClusterState(State):
         self, registry: Registry, node: str, name: str, clock: Callable[[], float]
     ) -> None:
         super().__init__(registry, keys.docker(node, name))
-        self.manager = f"docker/{node}/{name}"
+        self.manager = keys.docker_manager(node, name)
         """Whose VNICs and claims are the plugin's."""
         self._node = node
         self._clock = clock
