@@ -19,6 +19,13 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from snnet import Agent, Cluster, NetworkConfig
 from snnet.contract import (
@@ -422,6 +429,18 @@ class TestFaults:
             assert [change.key for change in watch.next(SOON)] == ["b/05"]
 
 
+def ask(port: int, path: str, token: str = "", **body: Any) -> Any:
+    """Call a method of etcd."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v3/{path}",
+        json.dumps(body).encode(),
+        {"Authorization": token} if token else {},
+        method="POST",
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
 @pytest.mark.kernel
 class TestSecurity:
     @pytest.fixture
@@ -464,6 +483,45 @@ class TestSecurity:
         finally:
             members.kill()
 
+    def test_a_signed_token_after_a_change_of_roles(
+        self, etcd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """etcd refuses it from then on, whatever the change was about."""
+        secret = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        (tmp_path / "key").write_bytes(
+            secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        (tmp_path / "public").write_bytes(
+            secret.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
+        (tmp_path / "data").mkdir()
+        files = f"pub-key={tmp_path}/public,priv-key={tmp_path}/key"
+        members = Members(
+            etcd, tmp_path / "data", "--auth-token", f"jwt,{files},sign-method=RS256,ttl=10m"
+        )
+        members.start()
+        members.leader()
+        monkeypatch.setenv(PASSWORD, "secret")
+        try:
+            call = partial(ask, members.clients[0])
+            call("auth/user/add", name="root", password="secret")
+            call("auth/role/add", name="root")
+            call("auth/user/grant", user="root", role="root")
+            call("auth/enable")
+            url = members.url("x").replace("//", "//root@")
+            with EtcdRegistry(url) as registry:
+                watch = registry.watch("k", after=registry.read().revision)
+                token = call("auth/authenticate", name="root", password="secret")["token"]
+                for number, use in enumerate(
+                    (registry.read, partial(registry.commit, [Put("k", {})]), registry.read)
+                ):
+                    call("auth/role/add", token=token, name=f"r{number}")
+                    token = call("auth/authenticate", name="root", password="secret")["token"]
+                    use()
+                assert [change.key for change in watch.next(SOON)] == ["k"]
+        finally:
+            members.kill()
+
     def test_users_and_roles(
         self, etcd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -475,10 +533,7 @@ class TestSecurity:
         url = members.url("snnet")
 
         def call(path: str, **body: Any) -> None:
-            request = urllib.request.Request(
-                f"http://127.0.0.1:{port}/v3/auth/{path}", json.dumps(body).encode(), method="POST"
-            )
-            urllib.request.urlopen(request, timeout=10).close()
+            ask(port, f"auth/{path}", **body)
 
         def opened(user: str) -> EtcdRegistry:
             return EtcdRegistry(url.replace("//", f"//{user}@"))

@@ -247,7 +247,7 @@ class EtcdRegistry(Registry):
                 "/v3/kv/txn", {"success": [{"request_range": request} for request in requests]}
             )
         except Refused as error:
-            if "revision" in error.reason:
+            if "required revision" in error.reason:
                 raise Compacted(f"{error.reason}: read again, and watch from there") from error
             raise
         ranges = (response["response_range"] for response in answer["responses"])

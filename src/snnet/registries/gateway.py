@@ -35,6 +35,9 @@ PASSWORD = "SNNET_ETCD_PASSWORD"
 _OPTIONS = ("ca", "cert", "key")
 _DENIED, _UNAUTHENTICATED = 7, 16  # grpc.github.io/grpc/core/md_doc_statuscodes.html
 _NO_USER = "user name is empty"
+_OLD_TOKEN = "revision of auth store is old"
+"""A signed token (``--auth-token jwt``) is of no use after any change of a user or a role."""
+
 _UNWRITTEN = ("no leader", "too many requests", "database space exceeded", "not capable")
 
 Json = dict[str, Any]
@@ -184,7 +187,8 @@ class Gateway:
             answer = _decoded(response)
             if response.status == 200 and answer:
                 return answer
-            unknown = answer.get("code") == _UNAUTHENTICATED or _NO_USER in str(answer)
+            unknown = any(known in str(answer) for known in (_NO_USER, _OLD_TOKEN))
+            unknown |= answer.get("code") == _UNAUTHENTICATED
             if not (unknown and self._user and attempt == 0):
                 break
             self._authenticate(pool)
@@ -348,6 +352,8 @@ def _error(answer: Json, status: int) -> ApiError:
     code = answer.get("code", answer.get("grpc_code"))
     if code == _DENIED or "authentication failed" in text or _NO_USER in text:
         return Denied(f"etcd refused the user: {text}; check its roles, and {PASSWORD}")
+    if _OLD_TOKEN in text:  # once more, since the call got a new one
+        return Unavailable(text, unwritten=True)
     if code in (3, 5, 9, 11):  # the values are refused: nothing was done
         return Refused(text)
     return Unavailable(text, unwritten=any(known in text for known in _UNWRITTEN))
