@@ -429,6 +429,34 @@ class TestFaults:
             assert [change.key for change in watch.next(SOON)] == ["b/05"]
 
 
+@pytest.mark.kernel
+def test_an_etcd_without_space(etcd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so at once, takes deletions, and sessions live on."""
+    monkeypatch.setattr(gateway, "PATIENCE", 3600.0)
+    members = Members(etcd, tmp_path, "--quota-backend-bytes", str(1 << 21))
+    members.start()
+    members.leader()
+    try:
+        with EtcdRegistry(members.url("x")) as registry:
+            session = registry.session(60)
+            registry.commit([Put("k", {})])
+
+            def fill() -> None:
+                for number in range(200):
+                    registry.commit([Put(f"big{number}", {"x": "y" * 50_000})])
+
+            with pytest.raises(Unavailable, match="no space left: compact its history") as caught:
+                fill()
+            assert caught.value.unwritten
+            with pytest.raises(Unavailable, match="no space left"):
+                registry.session(60)
+            registry.commit([Delete("k")])
+            assert registry.read("k").entries == {}
+            session.renew()
+    finally:
+        members.kill()
+
+
 def ask(port: int, path: str, token: str = "", **body: Any) -> Any:
     """Call a method of etcd."""
     request = urllib.request.Request(
@@ -512,9 +540,10 @@ class TestSecurity:
             with EtcdRegistry(url) as registry:
                 watch = registry.watch("k", after=registry.read().revision)
                 token = call("auth/authenticate", name="root", password="secret")["token"]
-                for number, use in enumerate(
-                    (registry.read, partial(registry.commit, [Put("k", {})]), registry.read)
-                ):
+                uses: list[Callable[[], object]] = [
+                    registry.read, partial(registry.commit, [Put("k", {})]), registry.read
+                ]  # fmt: skip
+                for number, use in enumerate(uses):
                     call("auth/role/add", token=token, name=f"r{number}")
                     token = call("auth/authenticate", name="root", password="secret")["token"]
                     use()

@@ -38,7 +38,8 @@ _NO_USER = "user name is empty"
 _OLD_TOKEN = "revision of auth store is old"
 """A signed token (``--auth-token jwt``) is of no use after any change of a user or a role."""
 
-_UNWRITTEN = ("no leader", "too many requests", "database space exceeded", "not capable")
+_UNWRITTEN = ("no leader", "too many requests", "not capable")
+_FULL = "database space exceeded"
 
 Json = dict[str, Any]
 
@@ -49,6 +50,17 @@ class Refused(ApiError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class NoSpace(Unavailable):
+    """etcd's quota is used up, so that it takes deletions alone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "etcd has no space left: compact its history and defragment its members, then disarm "
+            "the alarm (etcdctl alarm disarm)",
+            unwritten=True,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,8 @@ class Gateway:
                 reasons[name] = _describe(error)
             except HTTPError as error:
                 reasons[name], unwritten = _describe(error), repeatable
+            except NoSpace:
+                raise  # all members say so
             except Unavailable as error:
                 reasons[name], unwritten = str(error), error.unwritten or repeatable
             self._pass_over(index)
@@ -352,6 +366,8 @@ def _error(answer: Json, status: int) -> ApiError:
     code = answer.get("code", answer.get("grpc_code"))
     if code == _DENIED or "authentication failed" in text or _NO_USER in text:
         return Denied(f"etcd refused the user: {text}; check its roles, and {PASSWORD}")
+    if _FULL in text:
+        return NoSpace()
     if _OLD_TOKEN in text:  # once more, since the call got a new one
         return Unavailable(text, unwritten=True)
     if code in (3, 5, 9, 11):  # the values are refused: nothing was done
