@@ -14,13 +14,15 @@ Users see ``fabric.py``.  Each module imports only modules above it in this list
 - ``groups.py``: security groups at bridge ports.
 - ``chains.py``: which hooks of others a frame passes.
 - ``netfilter.py``: the hooks.
+- ``shaping.py``, ``suppress.py``: rate limits on the way; what bridges answer themselves.
 - ``links.py``: layer 2: links, bridges, macvtaps, the wire.
 - ``arp.py``: MACs of neighbours.
-- ``stack.py``: layers 3 and 4: IP and sockets.
+- ``sockets.py``, ``stack.py``: layer 4, what listens; layer 3, IP.
 - ``tunnels.py``: encapsulation and decapsulation.
 - ``lease.py``, ``dhcp6.py``: router advertisements and DHCPv6.
 - ``guests.py``: guests and DHCP.
-- ``plugging.py``, ``trace.py``: where something is plugged in; what came of a question.
+- ``ports.py``, ``plugging.py``: where something is plugged in; what is plugged in already.
+- ``asking.py``, ``trace.py``: what a question sends first; what came of it.
 - ``fabric.py``: what is plugged in where, and the questions users ask.
 """
 
