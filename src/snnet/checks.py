@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from snnet.contract import InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import MTU_MAX, MTU_MIN, NO_MAC, is_mac, is_multicast_mac
 from snnet.contract.errors import shown as shown
+from snnet.contract.values import plain_int, plain_text
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -36,7 +37,7 @@ Cidrs = Network | tuple[Network, ...]
 def check_id(value: object, field: str) -> str:
     """Check an id: 1 to 64 of ``A-Z a-z 0-9 . _ -``, starting with a letter or a digit."""
     if isinstance(value, str) and _ID.fullmatch(value):
-        return value
+        return plain_text(value)
     raise InvalidRequest(
         f"{shown(value)} is not an id: give 1 to 64 of A-Z a-z 0-9 . _ -, "
         "starting with a letter or a digit",
@@ -93,7 +94,8 @@ def check_network(value: object, field: str) -> IPNetwork:
             network = ip_network(value)
         except ValueError as error:
             raise InvalidRequest(
-                f"{shown(value)} is not a network like '10.1.0.0/24': {error}", field=field
+                f"{shown(value)} is not a network like '10.1.0.0/24': {str(error)[:300]}",
+                field=field,
             ) from None
     if isinstance(network, (IPv4Network, IPv6Network)) and not _has_zone(network.network_address):
         return network
@@ -125,7 +127,7 @@ def check_mac(value: object, field: str) -> str:
 def check_int(value: object, field: str, low: int, high: int) -> int:
     """Check a whole number from ``low`` to ``high``.  A bool is refused."""
     if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
-        return value
+        return plain_int(value)
     raise InvalidRequest(f"{shown(value)} is not a whole number from {low} to {high}", field=field)
 
 
@@ -162,7 +164,7 @@ def check_enum(value: object, field: str, kind: type[_E]) -> _E:
 
 def check_choice(value: object, field: str, known: tuple[str, ...]) -> str:
     if isinstance(value, str) and value in known:
-        return value
+        return plain_text(value)
     raise InvalidRequest(f"{shown(value)} is not one of {', '.join(map(repr, known))}", field=field)
 
 
@@ -174,7 +176,7 @@ def check_bool(value: object, field: str) -> bool:
 
 def check_text(value: object, field: str) -> str:
     if isinstance(value, str):
-        return value
+        return plain_text(value)
     raise InvalidRequest(f"{shown(value)} is not text", field=field)
 
 

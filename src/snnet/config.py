@@ -15,11 +15,13 @@ from typing import Any
 from snnet.contract import TUNNELS as TUNNEL_NOUNS
 from snnet.contract import InvalidRequest
 from snnet.contract.addresses import is_host_name
+from snnet.contract.errors import shown
 from snnet.contract.keywords import refuse_unknown, refusing_unknown
 from snnet.contract.links import TAP_QUEUES_MAX
 from snnet.contract.roles import NetworkMode as NetworkMode
 from snnet.contract.roles import VnicRole as VnicRole
 from snnet.contract.shaping import check_rate
+from snnet.contract.values import plain_text
 
 from .checks import (
     Address,
@@ -37,8 +39,8 @@ from .checks import (
     check_many,
     check_mtu,
     check_network,
+    check_text,
     check_uid,
-    shown,
 )
 from .yamlfile import read_yaml
 
@@ -86,11 +88,11 @@ class VnicConfig:
         for name in ("vnic_id", "instance_id", "tenant_id", "subnet_id", "concentrator_id"):
             value = getattr(self, name)
             if value is not None:
-                check_id(value, name)
+                put(self, name, check_id(value, name))
         if self.concentrator_ip is not None:
             put(self, "concentrator_ip", check_address(self.concentrator_ip, "concentrator_ip"))
         if self.subnet_key is not None:
-            check_int(self.subnet_key, "subnet_key", 1, 2**32 - 1)
+            put(self, "subnet_key", check_int(self.subnet_key, "subnet_key", 1, 2**32 - 1))
         both: tuple[tuple[str, Callable[[object, str], Any]], ...]
         both = (("subnet", check_network), ("ip", check_address))
         for name, check in both:
@@ -100,10 +102,11 @@ class VnicConfig:
         if self.mac is not None:
             put(self, "mac", check_mac(self.mac, "mac"))
         if self.mtu is not None:
-            check_mtu(self.mtu, "mtu")
-        check_int(self.queues, "queues", 1, TAP_QUEUES_MAX)
-        if self.owner is not None and not isinstance(self.owner, str):
-            check_uid(self.owner, "owner")
+            put(self, "mtu", check_mtu(self.mtu, "mtu"))
+        put(self, "queues", check_int(self.queues, "queues", 1, TAP_QUEUES_MAX))
+        if self.owner is not None:
+            check = check_text if isinstance(self.owner, str) else check_uid
+            put(self, "owner", check(self.owner, "owner"))
         if self.extra_addresses != ():
             extra = check_many(self.extra_addresses, "extra_addresses", check_block)
             put(self, "extra_addresses", extra)
@@ -146,7 +149,13 @@ class Neighbor:
         put(self, "physical_ip", check_address(self.physical_ip, "physical_ip"))
         put(self, "subnet", check_network(self.subnet, "subnet"))
         put(self, "tunnel_ip", check_address(self.tunnel_ip, "tunnel_ip"))
-        check_int(self.tunnel_id, "tunnel_id", 1, 2**32 - 1)
+        put(self, "tunnel_id", check_int(self.tunnel_id, "tunnel_id", 1, 2**32 - 1))
+
+
+def _check_domain(value: object) -> str:
+    if isinstance(value, str) and is_host_name(value) and value == value.lower():
+        return plain_text(value)
+    raise InvalidRequest(f"{shown(value)} is not a lower-case domain name", field="domain_name")
 
 
 TUNNELS = tuple(noun.protocol for noun in TUNNEL_NOUNS)
@@ -196,27 +205,27 @@ class NetworkConfig:
         ):
             put(self, name, check_many(getattr(self, name), name, check))
         put(self, "mode", check_enum(self.mode, "mode", NetworkMode))
-        check_choice(self.tunnel, "tunnel", TUNNELS)
-        check_choice(self.topology, "topology", TOPOLOGIES)
-        check_choice(self.macvtap_mode, "macvtap_mode", MACVTAP_MODES)
+        for name, known in (
+            ("tunnel", TUNNELS),
+            ("topology", TOPOLOGIES),
+            ("macvtap_mode", MACVTAP_MODES),
+        ):
+            put(self, name, check_choice(getattr(self, name), name, known))
         if self.mtu is not None:
-            check_mtu(self.mtu, "mtu")
+            put(self, "mtu", check_mtu(self.mtu, "mtu"))
         if self.public_gateway is not None:
             put(self, "public_gateway", check_address(self.public_gateway, "public_gateway"))
         check_bool(self.anti_spoofing, "anti_spoofing")
         check_bool(self.dns, "dns")
-        check_int(self.mesh_port, "mesh_port", 1, 65535)
-        check_int(self.dhcp_reserved, "dhcp_reserved", 0, 2**16)
-        if self.node_number is not None:
-            check_int(self.node_number, "node_number", 0, NODE_NUMBER_MAX)
-        if self.domain_name is not None and not (
-            isinstance(self.domain_name, str)
-            and is_host_name(self.domain_name)
-            and self.domain_name == self.domain_name.lower()
+        for name, low, high in (
+            ("mesh_port", 1, 65535),
+            ("dhcp_reserved", 0, 2**16),
+            ("node_number", 0, NODE_NUMBER_MAX),
         ):
-            raise InvalidRequest(
-                f"{shown(self.domain_name)} is not a lower-case domain name", field="domain_name"
-            )
+            if name != "node_number" or self.node_number is not None:
+                put(self, name, check_int(getattr(self, name), name, low, high))
+        if self.domain_name is not None:
+            put(self, "domain_name", _check_domain(self.domain_name))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NetworkConfig:

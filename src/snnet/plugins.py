@@ -25,6 +25,7 @@ from snnet.contract import (
     SnnetError,
     Veto,
 )
+from snnet.contract.errors import shown
 from snnet.core.events import ContainerInfo, TunnelEvent
 from snnet.core.listeners import check_listener
 
@@ -81,7 +82,7 @@ def open_registry(url: str, *, create: bool = True) -> Registry:
     name, colon, rest = url.partition(":") if isinstance(url, str) else ("", "", "")
     if not colon or not name or "/" in name:
         raise InvalidRequest(
-            f"{url!r} is not the URL of a registry: write NAME:..., for example "
+            f"{shown(url)} is not the URL of a registry: write NAME:..., for example "
             "sqlite:///var/lib/snnet/registry.db; installed: "
             f"{', '.join(installed(REGISTRIES)) or 'none'}",
             field="registry",
@@ -91,7 +92,7 @@ def open_registry(url: str, *, create: bool = True) -> Registry:
         missing = opener.missing(rest) if isinstance(opener, type(Registry)) else None
         if missing is not None:
             raise InvalidRequest(
-                f"{url!r} is no registry: {missing}; correct the URL, or start 'snnet agent', "
+                f"{shown(url)} is no registry: {missing}; correct the URL, or start 'snnet agent', "
                 "which makes it",
                 field="registry",
             )

@@ -34,6 +34,7 @@ from snnet.contract import PROTOCOLS, InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import gateway_of
 from snnet.contract.keywords import refuse_unknown
 from snnet.contract.shaping import check_rate
+from snnet.contract.values import plain_text
 from snnet.core.addressing import check_public, check_subnets, mac_for
 from snnet.core.ports import check_ports
 
@@ -203,7 +204,7 @@ def _role(value: Any, name: str) -> VnicRole:
 
 
 def _owner(value: Any, name: str) -> str | int:
-    return value if isinstance(value, str) and value else check_uid(value, name)
+    return plain_text(value) if isinstance(value, str) and value else check_uid(value, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -115,17 +115,17 @@ def _write(write: object) -> EncodedWrite:
         )
     key = check_key(write.key)
     if write.session is not None and not (isinstance(write.session, str) and write.session):
-        raise InvalidRequest(f"{key!r}: session must be the id of a session", field="session")
+        raise InvalidRequest(f"{shown(key)}: session must be the id of a session", field="session")
     if not isinstance(write.document, Mapping):
-        raise InvalidRequest(f"{key!r}: a document is a JSON object", field="document")
+        raise InvalidRequest(f"{shown(key)}: a document is a JSON object", field="document")
     try:
         plain = _plain(write.document, 1)
         text = json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         text.encode()
     except ValueError as error:  # of UnicodeError too: text with half a surrogate pair
-        raise InvalidRequest(f"{key!r}: the document is not JSON: {error}", field="document") from (
-            error
-        )
+        raise InvalidRequest(
+            f"{shown(key)}: the document is not JSON: {error}", field="document"
+        ) from (error)
     return EncodedWrite(key, text, write.session)
 
 
@@ -154,11 +154,11 @@ def _text(text: object, field: str) -> str:
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
-        raise InvalidRequest(f"{text!r} cannot be written as UTF-8", field=field) from error
+        raise InvalidRequest(f"{shown(text)} cannot be written as UTF-8", field=field) from error
     if size > KEY_MAX:
         raise InvalidRequest(
             f"{text[:40]!r}... has {size} bytes: a {field} has at most {KEY_MAX}", field=field
         )
     if _CONTROL.search(text):
-        raise InvalidRequest(f"{text!r} has a control character", field=field)
+        raise InvalidRequest(f"{shown(text)} has a control character", field=field)
     return text

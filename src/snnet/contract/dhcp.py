@@ -20,7 +20,7 @@ from .addresses import (
     mac_of,
     of_family,
 )
-from .errors import InvalidRequest
+from .errors import InvalidRequest, shown
 from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
 GENERATED_PREFIX_MIN = 20
@@ -168,7 +168,7 @@ def check_scope(scope: DhcpScope, good: DhcpScope | None = None) -> None:
     if scope.reserved < 0:
         raise InvalidRequest(f"{scope.reserved} is negative", field="reserved")
     if scope.domain is not None and not is_host_name(scope.domain):
-        raise InvalidRequest(f"{scope.domain!r} is not a domain name", field="domain")
+        raise InvalidRequest(f"{shown(scope.domain)} is not a domain name", field="domain")
     entries, known = scope.entries, good.entries if good and good.subnets == scope.subnets else ()
     for entry in entries[len(known) :] if entries[: len(known)] == known else entries:
         _check_entry(entry, scope)
@@ -187,7 +187,7 @@ def check_scope(scope: DhcpScope, good: DhcpScope | None = None) -> None:
 
 def _check_entry(entry: DhcpEntry, scope: DhcpScope) -> None:
     if not is_mac(entry.mac.lower()):
-        raise InvalidRequest(f"{entry.mac!r} is not a MAC address", field="entries")
+        raise InvalidRequest(f"{shown(entry.mac)} is not a MAC address", field="entries")
     subnet = of_family(scope.subnets, entry.address.version)
     if subnet is None or not is_guest_address(entry.address, subnet):
         networks = " ".join(map(str, scope.subnets))
@@ -196,7 +196,7 @@ def _check_entry(entry: DhcpEntry, scope: DhcpScope) -> None:
         )
     name = entry.hostname
     if name is not None and (not is_host_name(name) or is_address(name)):
-        raise InvalidRequest(f"{name!r} is not a host name", field="entries")
+        raise InvalidRequest(f"{shown(name)} is not a host name", field="entries")
 
 
 def is_guest_address(address: IPAddress, subnet: IPNetwork) -> bool:

@@ -19,6 +19,7 @@ from typing import ClassVar
 
 from .errors import InvalidRequest, shown
 from .noun import IPAddress, IPNetwork, Key, Noun, Owned
+from .values import plain_int, plain_text
 
 IN, OUT = "in", "out"
 DIRECTIONS = (IN, OUT)
@@ -58,6 +59,7 @@ class Rule:
         put = object.__setattr__
         if self.direction not in DIRECTIONS:
             raise InvalidRequest(f"{shown(self.direction)} is not 'in' or 'out'", field="direction")
+        put(self, "direction", plain_text(self.direction))
         put(self, "protocol", _protocol(self.protocol))
         if self.ports is not None:
             if self.protocol in WITH_PORTS:
@@ -136,13 +138,15 @@ class Rule:
 
 
 def _protocol(value: object) -> str | int | None:
-    if value is None or (isinstance(value, str) and value in NUMBERS):
-        return value
+    if value is None:
+        return None
+    if isinstance(value, str) and value in NUMBERS:
+        return plain_text(value)
     number: object = value
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 4:
         number = int(value)
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**8:
-        return _NAMES.get(number, number)
+        return _NAMES.get(number, plain_int(number))
     raise InvalidRequest(
         f"{shown(value)} is not {', '.join(NUMBERS)}, or a number from 0 to 255", field="protocol"
     )
@@ -154,7 +158,7 @@ _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 def _ranges(value: object, low: int, high: int) -> Ports:
     """Return ranges without overlaps."""
     is_port = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    text = str(value) if is_port else value
+    text = str(plain_int(value)) if is_port else value  # type: ignore[arg-type]
     found: list[tuple[int, int]] = []
     for part in text.split(",") if isinstance(text, str) else [""]:
         match = _RANGE.fullmatch(part.strip())
@@ -182,7 +186,7 @@ def _written(ranges: Ports) -> str:
 def _remote(value: object) -> IPNetwork | str | None:
     if isinstance(value, str) and value.startswith(_GROUP):
         if _ID.fullmatch(value.removeprefix(_GROUP)):
-            return value
+            return plain_text(value)
     elif value is None or isinstance(value, (IPv4Network, IPv6Network)):
         return value
     # An interface, such as 10.0.0.1/8, is an address too: its text has host bits.

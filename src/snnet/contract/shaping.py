@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
-from .errors import InvalidRequest
+from .errors import InvalidRequest, shown
 from .links import link_key
 from .noun import Key, Noun
 
@@ -48,23 +48,16 @@ def check_rate(value: object, field: str) -> int | None:
     bits = _bits(value)
     if bits is None:
         raise InvalidRequest(
-            f"{_shown(value)} is not a rate: give bits a second, or text like '100mbit' (bit, "
+            f"{shown(value)} is not a rate: give bits a second, or text like '100mbit' (bit, "
             "kbit, mbit, gbit)",
             field=field,
         )
     if not RATE_MIN <= bits <= RATE_MAX:
         raise InvalidRequest(
-            f"{_shown(value)} is not from {show_rate(RATE_MIN)} to {show_rate(RATE_MAX)}",
+            f"{shown(value)} is not from {show_rate(RATE_MIN)} to {show_rate(RATE_MAX)}",
             field=field,
         )
     return bits - bits % 8
-
-
-def _shown(value: object) -> str:
-    try:
-        return repr(value)[:100] if isinstance(value, (str, int, float)) else type(value).__name__
-    except ValueError:  # Python refuses to print an int of more than 4300 digits
-        return "the number"
 
 
 def _bits(value: object) -> int | None:

@@ -20,6 +20,7 @@ from snnet.contract import (
     PublicIp,
     Route,
 )
+from snnet.contract.errors import shown
 from snnet.contract.network import MAIN_TABLE, OWN_TABLES, SNNET_PROTOCOL
 
 from .addressing import Networks, alone, check_guest, written
@@ -95,7 +96,7 @@ def check_fits(rule: Rule, records: _Known) -> None:
         case ExternalForward(bridge=bridge):
             if records.subnet_on(bridge) is None:
                 raise InvalidRequest(
-                    f"{bridge!r} is not a bridge of this concentrator", field="bridge"
+                    f"{shown(bridge)} is not a bridge of this concentrator", field="bridge"
                 )
         case PortForward(target=target, address=address):
             _check_target(target, records)

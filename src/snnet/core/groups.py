@@ -50,8 +50,8 @@ class Group:
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        check_id(self.tenant_id, "tenant_id")
-        check_id(self.name, "name")
+        put(self, "tenant_id", check_id(self.tenant_id, "tenant_id"))
+        put(self, "name", check_id(self.name, "name"))
         put(self, "rules", check_many(self.rules, "rules", partial(check_type, kind=Rule)))
         check_rules(self.rules, "rules")
         members = check_many(self.members, "members", check_unicast)

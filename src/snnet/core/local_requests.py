@@ -49,9 +49,10 @@ class LocalSubnet:
     networks: Networks = field(init=False)
 
     def __post_init__(self) -> None:
-        check_id(self.subnet_id, "subnet_id")
-        object.__setattr__(self, "networks", check_subnets(self.subnet))
-        check_int(self.subnet_key, "subnet_key", 1, 2**32 - 1)
+        put = object.__setattr__
+        put(self, "subnet_id", check_id(self.subnet_id, "subnet_id"))
+        put(self, "networks", check_subnets(self.subnet))
+        put(self, "subnet_key", check_int(self.subnet_key, "subnet_key", 1, 2**32 - 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +89,9 @@ class ConcentratorConfig:
     public_ips: Iterable[Address] = ()
 
     def __post_init__(self) -> None:
-        check_id(self.tenant_id, "tenant_id")
-        check_id(self.concentrator_id, "concentrator_id")
         put = object.__setattr__
+        put(self, "tenant_id", check_id(self.tenant_id, "tenant_id"))
+        put(self, "concentrator_id", check_id(self.concentrator_id, "concentrator_id"))
         put(
             self,
             "subnets",

@@ -73,7 +73,7 @@ class Peer:
         put = object.__setattr__
         put(self, "cn_ip", check_address(self.cn_ip, "cn_ip"))
         if self.port is not None:
-            check_int(self.port, "port", 1, 65535)
+            put(self, "port", check_int(self.port, "port", 1, 65535))
         macs = check_many(self.macs, "macs", check_mac)
         ips = check_many(self.ips, "ips", _families)
         if len(macs) == 1:

@@ -12,6 +12,7 @@ from snnet.config import VnicConfig, VnicRole
 from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
 from snnet.contract.links import is_link_name
+from snnet.contract.values import plain_text
 
 from .addressing import Addresses, Networks, check_extra, check_guest, check_subnets
 from .far_ends import check_other, check_remote
@@ -105,10 +106,16 @@ class RemoteSubnet:
     """Caps the MTU of a subnet that is new (bytes)."""
 
 
+def check_link(value: object, field: str) -> str:
+    """Check the name of a link."""
+    if isinstance(value, str) and is_link_name(value):
+        return plain_text(value)
+    raise InvalidRequest(f"{shown(value)} is not the name of a link", field=field)
+
+
 def local_subnet(site: Site, cidrs: Cidrs, key: int, link: str) -> RemoteSubnet:
     """Check what ``add_local_subnet`` needs."""
-    if not isinstance(link, str) or not is_link_name(link):
-        raise InvalidRequest(f"{shown(link)} is not the name of a link", field="link")
+    link = check_link(link, "link")
     networks = check_subnets(cidrs, "cidrs")
     check_carries(networks, site.mtu)
     key = check_key(site.tunnel, check_int(key, "key", 1, 2**32 - 1), "key")
@@ -316,7 +323,7 @@ def _user(cfg: VnicConfig) -> int:
     if cfg.role is not VnicRole.TENANT_VM:
         raise InvalidRequest(f"only taps of VMs have an owner, not {cfg.role.value}", field="owner")
     if isinstance(cfg.owner, str):
-        raise InvalidRequest(f"{cfg.owner!r} is not a user of this host", field="owner")
+        raise InvalidRequest(f"{shown(cfg.owner)} is not a user of this host", field="owner")
     return cfg.owner
 
 

@@ -66,7 +66,7 @@ class CnciSubnet:
     bridge: Bridge
     scope: DhcpScope
     site: Site
-    tunnels: Mapping[IPAddress, Tunnel] = field(default_factory=dict)
+    tunnels: Mapping[IPAddress, Tunnel] = field(default_factory=dict, hash=False)
     link: str | None = None
     """A port of the bridge that others created: the way to the subnet on the same host."""
     mtu: int | None = None

@@ -32,7 +32,14 @@ from snnet.contract.addresses import MTU_MAX
 
 from .addressing import Networks, check_guest, check_subnets
 from .names import check_hostname
-from .requests import RemoteSubnet, check_carries, local_subnet, lowest_mtu, remote_subnet
+from .requests import (
+    RemoteSubnet,
+    check_carries,
+    check_link,
+    local_subnet,
+    lowest_mtu,
+    remote_subnet,
+)
 from .rule_requests import masquerade, port_forwards, public_ip
 from .site import Site
 from .subnets import Scoping
@@ -55,9 +62,10 @@ class Remote:
     port: int | None = None
 
     def __post_init__(self) -> None:
+        put = object.__setattr__
         if self.port is not None:
-            check_int(self.port, "port", 1, 65535)
-        object.__setattr__(self, "cn_ip", check_address(self.cn_ip, "cn_ip"))
+            put(self, "port", check_int(self.port, "port", 1, 65535))
+        put(self, "cn_ip", check_address(self.cn_ip, "cn_ip"))
 
     @property
     def ip(self) -> IPAddress:
@@ -85,11 +93,13 @@ class Subnet:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "networks", check_subnets(self.cidrs, "cidrs"))
-        check_int(self.key, "key", 1, 2**32 - 1)
+        put(self, "key", check_int(self.key, "key", 1, 2**32 - 1))
         put(self, "remotes", check_many(self.remotes, "remotes", _check_remote))
         put(self, "entries", check_entries(self.entries, self.networks))
+        if self.link is not None:
+            put(self, "link", check_link(self.link, "link"))
         if self.mtu is not None:
-            check_int(self.mtu, "mtu", lowest_mtu(self.networks), MTU_MAX)
+            put(self, "mtu", check_int(self.mtu, "mtu", lowest_mtu(self.networks), MTU_MAX))
 
 
 def _check_remote(value: object, field: str) -> Remote:

@@ -28,6 +28,7 @@ from snnet.contract import (
 )
 from snnet.contract.addresses import of_family
 from snnet.contract.dhcp import GENERATED_PREFIX_MIN
+from snnet.contract.errors import shown
 from snnet.system.host import RealHost
 from snnet.system.netns import in_netns
 from snnet.system.process import errno_in, failure, run
@@ -67,7 +68,7 @@ class Service:
 
     def __init__(self, host: RealHost, link: str, memory: Memory | None = None) -> None:
         if not link or "/" in link:
-            raise InvalidRequest(f"{link!r} is not a link name", field="link")
+            raise InvalidRequest(f"{shown(link)} is not a link name", field="link")
         self._host = host
         self._memory = Memory() if memory is None else memory
         self.path = host.runtime / f"{_prefix(host)}{link}"

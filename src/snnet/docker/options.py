@@ -11,6 +11,7 @@ from snnet.checks import check_address, check_id
 from snnet.cluster import DEFAULT_TENANT
 from snnet.contract import InvalidRequest, IPAddress, IPInterface
 from snnet.contract.addresses import of_family
+from snnet.contract.errors import shown
 from snnet.core.addressing import Addresses, Networks, check_guest
 
 from . import messages
@@ -105,7 +106,7 @@ def cluster_fields(options: Mapping[str, str]) -> dict[str, Any]:
 
 def _number(text: str, name: str) -> int:
     if not re.fullmatch(r"[0-9]{1,10}", text):
-        raise InvalidRequest(f"{text!r} is not a whole number", field=name)
+        raise InvalidRequest(f"{shown(text)} is not a whole number", field=name)
     return int(text)
 
 
@@ -115,7 +116,7 @@ def interface(text: str, field: str) -> IPInterface:
         found = ip_interface(text)
     except ValueError:
         raise InvalidRequest(
-            f"{text!r} is not an address with a prefix length", field=field
+            f"{shown(text)} is not an address with a prefix length", field=field
         ) from None
     check_address(found.ip, field)
     return found

@@ -9,7 +9,7 @@ from snnet.checks import check_many
 from snnet.config import VnicConfig
 from snnet.contract import Cancelled, FatalError, InvalidRequest, SnnetError, Timeout, Veto
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.requests import GuestRequest, SubnetId, tenant_identity
+from snnet.core.requests import GuestRequest, SubnetId, VnicId, tenant_identity
 
 from .call import Mode
 from .calls.layout import Layout
@@ -31,6 +31,13 @@ def listed(cfgs: Iterable[VnicConfig], field: str) -> tuple[VnicConfig, ...]:
     return check_many(cfgs, field, lambda cfg, _: cfg)
 
 
+def of_item(error: InvalidRequest, where: str) -> InvalidRequest:
+    """The error about one config of a list, which also says which one."""
+    inner = "" if error.field in (None, "cfg") else f".{error.field}"
+    message = str(error).removeprefix(f"{error.field}: ")
+    return InvalidRequest(message, field=where + inner).with_traceback(error.__traceback__)
+
+
 def create_each(
     engine: Engine[ComputeRecords],
     layout: Layout[Any],
@@ -47,7 +54,7 @@ def create_each(
             requests[number] = layout.request(cfg)
         except InvalidRequest as error:
             if atomic:
-                raise
+                raise of_item(error, f"cfgs[{number}]") from None
             results[number] = VnicResult(error=error)
     if atomic:
         results |= _create(engine, layout, requests, deadline)
@@ -106,7 +113,12 @@ def destroy_all(
     deadline: Deadline,
 ) -> list[DestroyedVnic]:
     """Remove all VNICs; see :meth:`snnet.ComputeNode.destroy_vnics`."""
-    identities = [tenant_identity(cfg) for cfg in listed(cfgs, "cfgs")]
+    identities: list[VnicId] = []
+    for number, cfg in enumerate(listed(cfgs, "cfgs")):
+        try:
+            identities.append(tenant_identity(cfg))
+        except InvalidRequest as error:
+            raise of_item(error, f"cfgs[{number}]") from None
     each = list(dict.fromkeys(identities))
     call = ChangeVnics("destroy_vnics", layout, gone=each, mode=Mode.PRESS_ON)
     gone = dict(zip(each, engine.run(call, deadline).gone, strict=True))

@@ -24,7 +24,7 @@ from snnet.core.requests import (
     tenant_identity,
 )
 
-from .bulk import listed
+from .bulk import listed, of_item
 from .call import Mode
 from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
 from .calls.layout import Layout
@@ -116,14 +116,18 @@ def _wanted(
         return None
     wanted: dict[Identity, Q | InvalidRequest] = {}
     for number, cfg in enumerate(listed(cfgs, field)):
-        identity = identity_of(cfg)
+        where = f"{field}[{number}]"
+        try:
+            identity = identity_of(cfg)
+        except InvalidRequest as error:
+            raise of_item(error, where) from None
         if identity in wanted:
-            raise InvalidRequest("is there twice", field=f"{field}[{number}]")
+            raise InvalidRequest("is there twice", field=where)
         try:
             wanted[identity] = request_of(cfg)
         except InvalidRequest as error:
             if atomic:
-                raise
+                raise of_item(error, where) from None
             wanted[identity] = error
     return wanted
 

@@ -21,6 +21,7 @@ from snnet.core.local_requests import (
 from snnet.core.site import Site
 from snnet.core.vnics import TenantSubnet
 
+from .bulk import of_item
 from .calls.concentrators import RemoveConcentrator, SetConcentrator
 from .steps import Steps
 
@@ -205,15 +206,16 @@ def wanted_concentrators(
     """
     check_hosting(site, "reconcile(concentrators=...)")
     wanted: WantedConcentrators = {}
-    for cfg in check_many(cfgs, "concentrators", lambda cfg, _: cfg):
+    for number, cfg in enumerate(check_many(cfgs, "concentrators", lambda cfg, _: cfg)):
+        where = f"concentrators[{number}]"
         try:
             request: LocalConcentrator | InvalidRequest = local_concentrator(cfg, site)
         except InvalidRequest as error:
             if atomic or not isinstance(cfg, ConcentratorConfig):
-                raise
+                raise of_item(error, where) from None
             request = error
         if cfg.id in wanted:
-            raise InvalidRequest("is there twice", field=f"concentrators[{len(wanted)}]")
+            raise InvalidRequest("is there twice", field=where)
         wanted[cfg.id] = request
     check_apart(list(_right(wanted).values()))
     return wanted

@@ -25,6 +25,7 @@ from snnet.contract import (
     SnnetError,
     error_for,
 )
+from snnet.contract.errors import shown
 
 from .docker_user import DockerUser
 from .files import glance, locked, private_directory, put_aside, read_document, write_document
@@ -179,5 +180,7 @@ def boot_id() -> str:
 
 def _file_name(text: str, field: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", text):
-        raise InvalidRequest(f"{text!r} has characters that cannot be in a file name", field=field)
+        raise InvalidRequest(
+            f"{shown(text)} has characters that cannot be in a file name", field=field
+        )
     return text

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from snnet.contract import InvalidRequest
+from snnet.contract.errors import shown
 
 from .green import this_thread
 
@@ -171,7 +172,7 @@ def _open(ref: str | os.PathLike[str] | int | None) -> int:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         hint = f" (create it: ip netns add {ref})" if _is_name(ref) else ""
         raise InvalidRequest(
-            f"cannot open network namespace {ref!r}: {reason}{hint}", field="netns"
+            f"cannot open network namespace {shown(ref)}: {reason}{hint}", field="netns"
         ) from error
     raise InvalidRequest(
         f"expected a name, a path or a file descriptor, got {type(ref).__name__}", field="netns"
@@ -185,7 +186,7 @@ def _path(ref: str | os.PathLike[str] | None) -> str:
 
 
 def _not_a_netns(ref: object) -> InvalidRequest:
-    return InvalidRequest(f"{ref!r} is not a network namespace", field="netns")
+    return InvalidRequest(f"{shown(ref)} is not a network namespace", field="netns")
 
 
 def _is_name(ref: object) -> bool:
