@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,51 @@ def test_two_concentrators_of_one_host_do_not_overlap(walled: World) -> None:
             partial(second.add_public_ip, public, to="10.200.0.9", device="eth0"),
             public,
         )
+    first.shutdown()
+    second.shutdown()
+
+
+def test_no_rule_takes_packets_of_another_nodes_rule(walled: World) -> None:
+    """Which of two nodes' rules is asked first is an accident: tenants would change places."""
+    first, second = walled.cnci("cnci-a"), walled.cnci("cnci-b", tenant_id="t2")
+    first.add_remote_subnet(NET, 7, "192.0.2.21")
+    second.add_remote_subnet("10.200.0.0/24", 8, "192.0.2.21")
+    own = str(second.compute_ip)
+
+    def forward(node: Any, to: str, **more: Any) -> Callable[[], None]:
+        return partial(node.add_port_forward, protocol="tcp", device="eth0", port=80, to=to, **more)
+
+    def public(node: Any, to: str) -> Callable[[], None]:
+        return partial(node.add_public_ip, "203.0.113.5", to=to, device="eth0")
+
+    forward_any, forward_own = (
+        forward(first, "10.1.0.9"),
+        forward(first, "10.1.0.9", address=own),
+    )
+    drop_any = partial(first.remove_port_forward, protocol="tcp", device="eth0", port=80)
+    for there, drop, others in (
+        (
+            forward_any,
+            drop_any,
+            [forward(second, "10.200.0.9", address=own), public(second, "10.200.0.9")],
+        ),
+        (forward_own, partial(drop_any, address=own), [forward(second, "10.200.0.9")]),
+        (
+            public(first, "10.1.0.9"),
+            partial(first.remove_public_ip, "203.0.113.5"),
+            [forward(second, "10.200.0.9"), forward(second, "10.200.0.9", address="203.0.113.5")],
+        ),
+    ):
+        there()
+        for other in others:
+            refused(walled, second, other, "cnci:cnci-a has")
+        drop()
+        for other in others[:1]:
+            other()
+        second.reconcile(forwards=[], public_ips=[])
+    # What does not touch the other's packets is no obstacle.
+    public(first, "10.1.0.9")()
+    forward(second, "10.200.0.9", address=own)()
     first.shutdown()
     second.shutdown()
 

@@ -112,8 +112,20 @@ class HostView:
 
     def rivals(self, rules: Iterable[Owned]) -> Iterable[Noun]:
         """Return the same rules of other nodes, as they are on the host."""
-        owners = sorted({*self._drivers.firewall.owners()} - {str(self.site.owner)})
+        owners = self._other_owners()
         return self.find(replace(rule, owner=owner) for rule in rules for owner in owners).values()
+
+    def rules_of_others(self, kind: type[Noun]) -> Iterable[Noun]:
+        """Return all rules of a kind that other nodes have on the host."""
+        if not self._other_owners():
+            return ()
+        found = self._drivers.firewall.snapshot({kind}).values()
+        own = str(self.site.owner)
+        return [noun for noun in found if isinstance(noun, Owned) and noun.owner != own]
+
+    def _other_owners(self) -> list[str]:
+        """The owners of rules on the host that are not this node, in the last epoch."""
+        return sorted({*self._drivers.firewall.owners()} - {str(self.site.owner)})
 
     def link(self, name: str) -> Link | None:
         """Return the link of this name, ours or foreign."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
-from snnet.contract import Conflict, InvalidRequest, Owned, PortForward, PublicIp
+from snnet.contract import Conflict, InvalidRequest, IPAddress, Owned, PortForward, PublicIp
+from snnet.core.rivals import contend, contenders
+from snnet.core.rules import Rule
 from snnet.core.site import Site
 
 from ..host import HostView
@@ -29,10 +32,32 @@ def check_free_ports(forwards: Sequence[PortForward], host: HostView) -> None:
 
 
 def check_rivals(rules: Sequence[PortForward | PublicIp], host: HostView) -> None:
-    """Raise Conflict for a rule that another node had in the last epoch that was asked for."""
-    for other in host.rivals(rules):
-        if isinstance(other, Owned):
-            raise Conflict(f"{other.owner} has {other} on this host")
+    """Raise Conflict where a rule of another node is for the same packets.
+
+    The other node had it in the last epoch that was asked for.
+    """
+
+    @cache
+    def addresses(device: str) -> list[IPAddress]:
+        return [noun.address.ip for noun in host.listing.addresses(device)]
+
+    for rule in rules:
+        for other in host.rivals(contenders(rule, addresses(rule.device))):
+            if isinstance(other, Owned):
+                raise _contention(rule, other)
+        if isinstance(rule, PublicIp):
+            for other in host.rules_of_others(PortForward):
+                if isinstance(other, PortForward) and contend(other, rule):
+                    raise _contention(rule, other)
+
+
+def _contention(rule: Rule, other: Owned) -> Conflict:
+    advice = ""
+    if any(isinstance(one, PortForward) and one.address is None for one in (rule, other)):
+        advice = ": give each forward an address of its own"
+    return Conflict(
+        f"{other.owner} has {other} on this host, which is for packets of {rule}{advice}"
+    )
 
 
 def _check_mesh(forward: PortForward, site: Site) -> None:
