@@ -14,7 +14,9 @@ import pytest
 from snnet.contract import DhcpEntry, DhcpScope, InvalidRequest
 from snnet.dhcp import settings
 from snnet.dhcp.account import Account
+from snnet.dhcp.dnsmasq import Dnsmasq
 from snnet.dhcp.record import ScopeRecord
+from snnet.system.host import RealHost
 
 SCOPE = DhcpScope(link="br0", subnets=(IPv4Network("10.1.0.0/29"),), mtu=1400)
 WEB = DhcpEntry(mac="02:00:00:00:00:77", address=IPv4Address("10.1.0.4"), hostname="web")
@@ -211,3 +213,16 @@ def test_record_reads_back_what_it_wrote() -> None:
 def test_what_is_not_a_record_is_reported(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the text is the parser's
         ScopeRecord.from_json(text)
+
+
+def test_a_prefix_that_dnsmasq_refuses_is_said_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snnet.dhcp.dnsmasq.find_program", lambda name: name)
+    driver = Dnsmasq(RealHost())
+    long, short = (
+        DhcpScope(link="br6", subnets=(IPv6Network(subnet),), mtu=1400)
+        for subnet in ("fd00:1::/64", "fd00:1::/63")
+    )
+    assert driver.missing(long) is None
+    assert driver.missing(short) == (
+        "dnsmasq cannot serve fd00:1::/63: choose an IPv6 subnet of /64 or longer"
+    )

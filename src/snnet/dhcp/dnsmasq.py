@@ -37,6 +37,9 @@ from .removal import remove_together
 from .resolvers import name_of, name_servers
 from .service import Memory, Service, links_of, needs_no_restart
 
+IPV6_PREFIX_MIN = 64
+"""dnsmasq refuses ranges of a shorter prefix (``dhcp-range`` in src/option.c)."""
+
 
 class Dnsmasq(Driver):
     """Serves each scope with its own dnsmasq, in the network namespace of the host.
@@ -67,6 +70,12 @@ class Dnsmasq(Driver):
     def missing(self, noun: Noun) -> str | None:
         if not isinstance(noun, DhcpScope):
             return f"dnsmasq does not carry {type(noun).__name__}"
+        for subnet in noun.subnets:
+            if subnet.version == 6 and subnet.prefixlen < IPV6_PREFIX_MIN:
+                return (
+                    f"dnsmasq cannot serve {subnet}: choose an IPv6 subnet of /{IPV6_PREFIX_MIN} "
+                    "or longer"
+                )
         return None if find_program("dnsmasq") else missing_program("dnsmasq")
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
