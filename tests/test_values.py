@@ -32,7 +32,7 @@ class Number(enum.IntEnum):
     MTU = 1300
 
 
-VNIC = {
+VNIC: dict[str, Any] = {
     "vnic_id": Word.VNIC,
     "instance_id": Word.VNIC,
     "tenant_id": Word.TENANT,

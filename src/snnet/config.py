@@ -105,8 +105,8 @@ class VnicConfig:
             put(self, "mtu", check_mtu(self.mtu, "mtu"))
         put(self, "queues", check_int(self.queues, "queues", 1, TAP_QUEUES_MAX))
         if self.owner is not None:
-            check = check_text if isinstance(self.owner, str) else check_uid
-            put(self, "owner", check(self.owner, "owner"))
+            by_name = isinstance(self.owner, str)
+            put(self, "owner", (check_text if by_name else check_uid)(self.owner, "owner"))
         if self.extra_addresses != ():
             extra = check_many(self.extra_addresses, "extra_addresses", check_block)
             put(self, "extra_addresses", extra)
