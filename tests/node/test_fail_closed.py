@@ -60,6 +60,39 @@ def test_the_next_create_repairs_rules_that_somebody_removed(walled: World, whic
     node.reset_network()
 
 
+GROUPED = {"groups": ["web"], "rate_to_guest": "10mbit"}
+
+
+@pytest.mark.parametrize("mode", snnet.NetworkMode, ids=lambda mode: mode.value)
+def test_the_next_call_brings_the_groups_of_a_vnic_back(
+    walled: World, mode: snnet.NetworkMode
+) -> None:
+    """No port can be in a group that is not there: the call failed instead."""
+    node = walled.node(config=walled.config(mode=mode))
+    node.set_group("t1", "deep")
+    node.set_group("t1", "db", rules=[snnet.Rule("in", "tcp", 22, "group:deep")])
+    node.set_group("t1", "web", rules=[snnet.Rule("in", "tcp", 80, "group:db")])
+    node.create_vnic(vm(9, **GROUPED))
+    calls: list[Callable[[], object]] = [
+        lambda: node.create_vnic(vm(9, **GROUPED)),
+        lambda: node.create_vnic(vm(10, **GROUPED)),
+        lambda: node.create_vnics([vm(9, **GROUPED), vm(11, **GROUPED)], atomic=True),
+        lambda: node.update_vnic(vm(9, groups=["web"])),
+        lambda: node.reconcile(vnics=[vm(9, **GROUPED)], atomic=True),
+    ]
+    for call in calls:
+        assert lose_rules(walled, 0)
+        call()
+        assert [line for line in node.verify() if "group" in line and "allow" not in line] == []
+        node.repair()
+        assert node.verify() == []
+    assert lose_rules(walled, 0)
+    node.set_group("t1", "web", rules=[snnet.Rule("in", "tcp", 81, "group:db")])
+    node.repair()
+    assert node.verify() == []
+    node.reset_network()
+
+
 def test_a_create_after_a_flush_takes_nothing_from_other_guests(walled: World) -> None:
     if isinstance(walled, RealWorld) and walled.firewall == "nftables":
         node = walled.node()

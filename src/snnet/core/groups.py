@@ -115,6 +115,18 @@ def _check_size(values: Iterable[object], field: str, limit: int) -> None:
         raise InvalidRequest(f"{count} are too many: give at most {limit}", field=field)
 
 
+def with_named(groups: Mapping[GroupId, Group], names: Iterable[GroupId]) -> dict[GroupId, Group]:
+    """Return the known ones of these groups, those that their rules name, and so on."""
+    found: dict[GroupId, Group] = {}
+    left = [*names]
+    while left:
+        name = left.pop()
+        if name not in found and (group := groups.get(name)) is not None:
+            found[name] = group
+            left += group.named
+    return found
+
+
 def group_thing(group: GroupId) -> tuple[str, ...]:
     """Return what calls on the group claim."""
     return ("group", *group)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from snnet.contract import Key, Noun, keyed
 from snnet.core.compute_records import ComputeRecords
-from snnet.core.groups import Group, GroupId, check_known, check_unused, group_thing
+from snnet.core.groups import (
+    Group,
+    GroupId,
+    check_known,
+    check_unused,
+    group_thing,
+    with_named,
+)
 from snnet.core.planner import plan as make_plan
 
 from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
-
-_Known = dict[GroupId, tuple[Group, Hashable]]
-"""Groups as they were in an epoch of the firewall."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,39 @@ def _scope(draft: GroupsDraft) -> GroupsDraft:
     return draft
 
 
+@dataclass(slots=True)
+class Needed:
+    """Groups that a call needs on the host, and the epoch in which each was complete.
+
+    Somebody may have flushed the firewall since: no port is in a group that is not there.
+    """
+
+    groups: Mapping[GroupId, Group] = field(default_factory=dict)
+    epochs: Mapping[GroupId, Hashable] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, records: ComputeRecords, names: Iterable[GroupId]) -> Self:
+        """These groups, and those that their rules name, and so on."""
+        groups = with_named(records.groups, names)
+        return cls(groups, {name: records.group_epochs.get(name) for name in groups})
+
+    def unsure(self, host: HostView, epoch: Hashable | None) -> dict[GroupId, dict[Key, Noun]]:
+        """Return the nouns of those that may be missing in this epoch of the firewall."""
+        return {
+            name: host.carried(group.nouns(host.site))
+            for name, group in self.groups.items()
+            if host.looking or epoch is None or self.epochs[name] != epoch
+        }
+
+
+@dataclass(slots=True)
+class _Known:
+    there: dict[GroupId, tuple[Group, Hashable]]
+    """Groups as they were in an epoch of the firewall."""
+    named: Needed
+    """Those that the rules name."""
+
+
 class SetGroups(Call[ComputeRecords, _Known, GroupsDraft, None]):
     """Set groups to exactly these; Conflict if a rule names a group that is not known."""
 
@@ -43,9 +80,15 @@ class SetGroups(Call[ComputeRecords, _Known, GroupsDraft, None]):
         self._groups = {group.id: group for group in groups}
 
     def claim(self, records: ComputeRecords, alone: bool, held: Held) -> Claim:
-        named = {one for group in self._groups.values() for one in group.named}
+        names = self._named()
+        names |= with_named(records.groups, names).keys()
+        named: frozenset[Thing] = frozenset(map(group_thing, names))
         own: frozenset[Thing] = frozenset(map(group_thing, self._groups))
-        return Claim(own, frozenset(map(group_thing, named)) - own)
+        return Claim(own | named) if alone else Claim(own, named - own)
+
+    def _named(self) -> set[GroupId]:
+        """The groups that the rules name."""
+        return {one for group in self._groups.values() for one in group.named}
 
     def read(self, records: ComputeRecords, claim: Claim) -> _Known:
         for group in self._groups.values():
@@ -54,11 +97,12 @@ class SetGroups(Call[ComputeRecords, _Known, GroupsDraft, None]):
                     where = f"rule {number} of group {group.name} names"
                     known = records.groups.keys() | self._groups.keys()
                     check_known(known, (group.tenant_id, rule.group), where)
-        return {
+        there = {
             name: (records.groups[name], epoch)
             for name in self._groups
             if name in records.groups and (epoch := records.group_epochs.get(name)) is not None
         }
+        return _Known(there, Needed.of(records, self._named() - self._groups.keys()))
 
     def draft(self, known: _Known, host: HostView) -> GroupsDraft:
         site, epoch = host.site, host.epoch()
@@ -67,10 +111,18 @@ class SetGroups(Call[ComputeRecords, _Known, GroupsDraft, None]):
         # Looking costs as much as the group has rules and members.
         found: dict[Key, Noun] = {}
         for name, one in nouns.items():
-            there, seen = known.get(name, (None, None))
+            there, seen = known.there.get(name, (None, None))
             trusted = there is not None and not host.looking and seen == epoch
             found |= keyed(there.nouns(site)) if there and trusted else host.find(one.values())
-        return _scope(GroupsDraft(make_plan(found, wanted), nouns=nouns, epoch=epoch))
+        draft = GroupsDraft(nouns=nouns, epoch=epoch)
+        _scope(draft)
+        for name, one in known.named.unsure(host, epoch).items():
+            if name not in self._groups:
+                wanted |= one
+                found |= host.find(one.values())
+                draft.scope[group_thing(name)] = {*one}
+        draft.plan = make_plan(found, wanted)
+        return draft
 
     def intents(self, draft: GroupsDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
         return {group_thing(group): (*nouns.values(),) for group, nouns in draft.nouns.items()}

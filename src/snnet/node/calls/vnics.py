@@ -14,7 +14,7 @@ from snnet.core.building import build_vnic, change_vnic
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_apart, check_changeable, check_same_subnet, check_same_vnic
 from snnet.core.events import ContainerEvent
-from snnet.core.groups import check_known, check_members, group_thing
+from snnet.core.groups import GroupId, check_known, check_members, group_thing, with_named
 from snnet.core.held import keep_held
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
@@ -27,6 +27,7 @@ from ..claims import Claim, Held, Thing, nobody
 from ..host import HostView
 from ..results import CreatedVnic, DestroyedVnic, Event
 from .finding import block_name, found_of_vnic, found_with
+from .groups import Needed
 from .layout import Layout
 from .peers import take_in
 
@@ -45,6 +46,8 @@ class Known:
     """What led to guests elsewhere that move here."""
     closing: list[SubnetId] = field(default_factory=list)
     """Subnets that lose their last VNIC."""
+    groups: Needed = field(default_factory=Needed)
+    """The groups of the requests."""
 
 
 @dataclass(slots=True)
@@ -54,6 +57,8 @@ class VnicsDraft(Draft):
     made: list[tuple[TenantSubnet, Vnic]] = field(default_factory=list)
     """Subnet and VNIC of each request."""
     closed: list[TenantSubnet] = field(default_factory=list)
+    groups: Collection[GroupId] = ()
+    """Groups that were looked up."""
     epoch: Hashable | None = None
     """The firewall's epoch, read before anything else of the host."""
 
@@ -131,7 +136,6 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             for ip in request.ips:
                 mine.add(layout.address(request, ip))
             for group in request.policy.groups:
-                shared.add(group_thing((request.tenant_id, group)))
                 mine |= {("member", request.tenant_id, group, ip) for ip in request.ips}
             if request.derived_mac:
                 mine.add(("mac", *request.id[:2], request.mac))
@@ -139,6 +143,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
                 mine |= layout.opening(request)
             else:
                 shared.add(("subnet", *request.id[:2]))
+        named = with_named(records.groups, self._groups())
+        (mine if alone else shared).update(map(group_thing, {**self._groups(), **named}))
         for identity in self._gone:
             mine |= {("vnic", *identity), ("leaving", *identity)}
         for subnet in self._left:
@@ -161,6 +167,14 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
                 return True
         return subnet in records.plugged or records.lost_ports.keep(subnet, self._gone)
 
+    def _groups(self) -> dict[GroupId, None]:
+        """The groups of the requests, each once."""
+        return dict.fromkeys(
+            (request.tenant_id, group)
+            for request in self._requests
+            for group in request.policy.groups
+        )
+
     # -- drafting --------------------------------------------------------------------
 
     def read(self, records: ComputeRecords, claim: Claim) -> Known:
@@ -180,6 +194,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         if self._requests:
             known.epochs = {subnet: records.epoch(subnet) for subnet in known.subnets}
             known.stale = take_in(known.subnets, self._requests)
+            known.groups = Needed.of(records, self._groups())
         for identity in (*[request.id for request in self._requests], *self._gone):
             if (vnic := records.vnic(identity)) is not None:
                 known.vnics[identity] = vnic
@@ -213,6 +228,10 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     def _draft_requests(self, draft: VnicsDraft, known: Known, host: HostView) -> None:
         draft.epoch = host.epoch()
         opened: dict[tuple[SubnetId, bool], TenantSubnet] = {}
+        unsure = known.groups.unsure(host, draft.epoch)
+        for group, nouns in unsure.items():
+            draft.add(group_thing(group), nouns, host.find(nouns.values()))
+        draft.groups = unsure.keys()
         for request in self._requests:
             self._draft_made(draft, request, known, opened, host)
         for key, nouns in known.stale.items():
@@ -307,6 +326,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
                 else:
                     closed.append(event)
         made = [self._publish_made(records, *pair, done, draft.epoch) for pair in draft.made]
+        records.group_epochs.update(dict.fromkeys(draft.groups, draft.epoch))
         changed = Changed(made, gone, closed)
         # Listeners do not hear of a create that had nothing to do.
         return changed, changed.events(made if draft.plan.operations else ())
