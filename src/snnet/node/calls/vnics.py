@@ -46,7 +46,7 @@ class Known:
     """What led to guests elsewhere that move here."""
     closing: list[SubnetId] = field(default_factory=list)
     """Subnets that lose their last VNIC."""
-    groups: Needed = field(default_factory=Needed)
+    groups: Needed | None = None
     """The groups of the requests."""
 
 
@@ -57,7 +57,7 @@ class VnicsDraft(Draft):
     made: list[tuple[TenantSubnet, Vnic]] = field(default_factory=list)
     """Subnet and VNIC of each request."""
     closed: list[TenantSubnet] = field(default_factory=list)
-    groups: Collection[GroupId] = ()
+    groups: Mapping[GroupId, Nouns] = field(default_factory=dict)
     """Groups that were looked up."""
     epoch: Hashable | None = None
     """The firewall's epoch, read before anything else of the host."""
@@ -143,8 +143,9 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
                 mine |= layout.opening(request)
             else:
                 shared.add(("subnet", *request.id[:2]))
-        named = with_named(records.groups, self._groups())
-        (mine if alone else shared).update(map(group_thing, {**self._groups(), **named}))
+        if self.intends:
+            named = {**self._groups(), **with_named(records.groups, self._groups())}
+            (mine if alone else shared).update(map(group_thing, named))
         for identity in self._gone:
             mine |= {("vnic", *identity), ("leaving", *identity)}
         for subnet in self._left:
@@ -194,7 +195,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         if self._requests:
             known.epochs = {subnet: records.epoch(subnet) for subnet in known.subnets}
             known.stale = take_in(known.subnets, self._requests)
-            known.groups = Needed.of(records, self._groups())
+            if self.intends:
+                known.groups = Needed.of(records, self._groups())
         for identity in (*[request.id for request in self._requests], *self._gone):
             if (vnic := records.vnic(identity)) is not None:
                 known.vnics[identity] = vnic
@@ -228,10 +230,10 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     def _draft_requests(self, draft: VnicsDraft, known: Known, host: HostView) -> None:
         draft.epoch = host.epoch()
         opened: dict[tuple[SubnetId, bool], TenantSubnet] = {}
-        unsure = known.groups.unsure(host, draft.epoch)
-        for group, nouns in unsure.items():
-            draft.add(group_thing(group), nouns, host.find(nouns.values()))
-        draft.groups = unsure.keys()
+        if known.groups is not None:
+            draft.groups = known.groups.unsure(host, draft.epoch)
+            for group, rules in draft.groups.items():
+                draft.add(group_thing(group), rules, host.find(rules.values()))
         for request in self._requests:
             self._draft_made(draft, request, known, opened, host)
         for key, nouns in known.stale.items():
@@ -326,7 +328,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
                 else:
                     closed.append(event)
         made = [self._publish_made(records, *pair, done, draft.epoch) for pair in draft.made]
-        records.group_epochs.update(dict.fromkeys(draft.groups, draft.epoch))
+        if draft.groups:
+            records.group_epochs.update(dict.fromkeys(draft.groups, draft.epoch))
         changed = Changed(made, gone, closed)
         # Listeners do not hear of a create that had nothing to do.
         return changed, changed.events(made if draft.plan.operations else ())
