@@ -42,6 +42,7 @@ from .inputs import Inputs
 from .intents import Intents
 from .listing import Listing
 from .parameters import changed_parameters
+from .rivals import Rivals
 from .seen import Seen
 
 _log = logging.getLogger("snnet.node")
@@ -110,22 +111,9 @@ class HostView:
         """See :meth:`snnet.contract.Driver.epoch`, of the firewall."""
         return self._drivers.firewall.epoch()
 
-    def rivals(self, rules: Iterable[Owned]) -> Iterable[Noun]:
-        """Return the same rules of other nodes, as they are on the host."""
-        owners = self._other_owners()
-        return self.find(replace(rule, owner=owner) for rule in rules for owner in owners).values()
-
-    def rules_of_others(self, kind: type[Noun]) -> Iterable[Noun]:
-        """Return all rules of a kind that other nodes have on the host."""
-        if not self._other_owners():
-            return ()
-        found = self._drivers.firewall.snapshot({kind}).values()
-        own = str(self.site.owner)
-        return [noun for noun in found if isinstance(noun, Owned) and noun.owner != own]
-
-    def _other_owners(self) -> list[str]:
-        """The owners of rules on the host that are not this node, in the last epoch."""
-        return sorted({*self._drivers.firewall.owners()} - {str(self.site.owner)})
+    def rivals(self) -> Rivals:
+        """Return the rules of other nodes."""
+        return Rivals(self._drivers.firewall, str(self.site.owner))
 
     def link(self, name: str) -> Link | None:
         """Return the link of this name, ours or foreign."""
@@ -187,9 +175,7 @@ class HostView:
     def carried(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Return the nouns without optional ones that no driver carries here."""
         optional, missing = self._optional, self._drivers.missing
-        return {
-            noun.key: noun for noun in nouns if type(noun) not in optional or missing(noun) is None
-        }
+        return keyed(noun for noun in nouns if type(noun) not in optional or missing(noun) is None)
 
     def locate(
         self,

@@ -22,6 +22,7 @@ class Listing:
         self._backend = backend
         self._owner = owner
         self._found: dict[type[Noun], Nouns] = {}
+        self._addresses: dict[str, Collection[Address]] = {}
         self.link = cache(self._link)
         """Returns the link of a name, looked up once."""
 
@@ -36,7 +37,9 @@ class Listing:
 
     def addresses(self, link: str) -> Collection[Address]:
         """The addresses of one link, without a list of all that the host has."""
-        return self._backend.addresses(link)
+        if link not in self._addresses:
+            self._addresses[link] = self._backend.addresses(link)
+        return self._addresses[link]
 
     def _link(self, name: str) -> Link | None:
         found = self._backend.find(Link(name=name))

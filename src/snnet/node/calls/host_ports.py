@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
-from snnet.contract import Conflict, InvalidRequest, IPAddress, Owned, PortForward, PublicIp
+from snnet.contract import Conflict, InvalidRequest, Owned, PortForward, PublicIp
 from snnet.core.rivals import contend, contenders
 from snnet.core.rules import Rule
 from snnet.core.site import Site
@@ -37,18 +36,20 @@ def check_rivals(rules: Sequence[PortForward | PublicIp], host: HostView) -> Non
     The other node had it in the last epoch that was asked for.
     """
 
-    @cache
-    def addresses(device: str) -> list[IPAddress]:
-        return [noun.address.ip for noun in host.listing.addresses(device)]
-
+    rivals, listing = host.rivals(), host.listing
+    if not rivals.owners:
+        return
     for rule in rules:
-        for other in host.rivals(contenders(rule, addresses(rule.device))):
+        addresses = [noun.address.ip for noun in listing.addresses(rule.device)]
+        others = [*rivals.find(contenders(rule, addresses))]
+        if isinstance(rule, PublicIp):
+            forwards = rivals.of(PortForward)
+            others += [
+                one for one in forwards if isinstance(one, PortForward) and contend(one, rule)
+            ]
+        for other in others:
             if isinstance(other, Owned):
                 raise _contention(rule, other)
-        if isinstance(rule, PublicIp):
-            for other in host.rules_of_others(PortForward):
-                if isinstance(other, PortForward) and contend(other, rule):
-                    raise _contention(rule, other)
 
 
 def _contention(rule: Rule, other: Owned) -> Conflict:
