@@ -175,7 +175,9 @@ class HostView:
     def carried(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
         """Return the nouns without optional ones that no driver carries here."""
         optional, missing = self._optional, self._drivers.missing
-        return keyed(noun for noun in nouns if type(noun) not in optional or missing(noun) is None)
+        return {
+            noun.key: noun for noun in nouns if type(noun) not in optional or missing(noun) is None
+        }
 
     def locate(
         self,
