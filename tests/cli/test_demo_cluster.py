@@ -27,11 +27,19 @@ def invoke(*arguments: str, **env: str) -> Result:
     return CliRunner().invoke(command, arguments, env={"COLUMNS": "80", **env})
 
 
-@pytest.mark.parametrize("option", ["--keep", "--remove", "--mode=routed"])
-def test_what_does_not_go_with_it(option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--keep", "excludes --keep, --remove and --mode routed"),
+        ("--remove", "excludes --keep, --remove and --mode routed"),
+        ("--mode=routed", "excludes --keep, --remove and --mode routed"),
+        ("--uplinks=ipv6", "--uplinks ipv6: concentrators with IPv6 addresses lead guests out"),
+    ],
+)
+def test_what_does_not_go_with_it(option: str, reason: str) -> None:
     result = invoke(option)
     assert result.exit_code == 2
-    assert "--cluster excludes --keep, --remove, --mode routed and --uplinks ipv6" in result.stderr
+    assert reason in result.stderr
 
 
 def test_it_needs_the_kernel() -> None:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trustme
@@ -45,7 +45,8 @@ from snnet.explain.many import explain_hosts
 from snnet.explain.question import Question
 from snnet.registries import gateway
 from snnet.registries.etcd import EtcdRegistry
-from snnet.registries.gateway import PASSWORD, Address, encode
+from snnet.registries.etcd_url import PASSWORD, Address
+from snnet.registries.gateway import encode
 
 from .members import Members
 
@@ -60,10 +61,34 @@ class TestUrls:
         assert found.tls == {"ca": "/c", "cert": "/d", "key": "/e"}
         assert Address.parse("//h").namespace == "snnet/"
 
-    @pytest.mark.parametrize("url", ["", "//", "h:1", "//h:port", "//h,", "//h?token=1", "//h:0x1"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "", "//", "h:1", "//h:port", "//h,", "//h?token=1", "//h:0x1", "//a b", "//h?cert=/c",
+            "//h?ca=/c&key=/k", "//h?cert=/c&key=/k",
+        ],
+    )  # fmt: skip
     def test_what_is_wrong(self, url: str) -> None:
         with pytest.raises(InvalidRequest):
             Address.parse(url)
+
+    @pytest.mark.parametrize("query", ["ca", "ca=", "ca=/nowhere", "ca={0}", "ca={0}/junk"])
+    def test_files_of_tls_that_cannot_be_used(self, tmp_path: Path, query: str) -> None:
+        """Above all an empty name, as of a variable that is not set: it is not "no TLS"."""
+        (tmp_path / "junk").write_text("junk")
+        with pytest.raises(InvalidRequest, match=r"ca=.* cannot be used: "):
+            EtcdRegistry(f"//127.0.0.1:1?{query.format(tmp_path)}")
+
+    def test_a_key_that_is_not_the_certificates(self, tmp_path: Path) -> None:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(tmp_path / "ca"))
+        for name in "ab":
+            issued = authority.issue_cert(name)
+            issued.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}-cert"))
+            issued.private_key_pem.write_to_path(str(tmp_path / f"{name}-key"))
+        files = f"ca={tmp_path}/ca&cert={tmp_path}/a-cert&key={tmp_path}/b-key"
+        with pytest.raises(InvalidRequest, match=r"a-cert with key=.*b-key cannot be used: "):
+            EtcdRegistry(f"//127.0.0.1:1?{files}")
 
     def test_a_password_in_the_url_is_refused_and_not_repeated(self) -> None:
         with pytest.raises(InvalidRequest, match=PASSWORD) as raised:
@@ -78,8 +103,10 @@ class TestUrls:
             EtcdRegistry("//127.0.0.1:1")
         assert raised.value.unwritten
 
-    def test_another_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("page", [b"<html>", b"{}", b"[]", b'{"status": "ok"}'])
+    def test_another_server(self, monkeypatch: pytest.MonkeyPatch, page: bytes) -> None:
         """Something that answers every question with a page is not taken for etcd."""
+        monkeypatch.setattr(Page, "text", page, raising=False)
         monkeypatch.setattr(gateway, "PATIENCE", 0.2)
         with ExitStack() as stack:
             server = stack.enter_context(HTTPServer(("127.0.0.1", 0), Page))
@@ -92,11 +119,13 @@ class TestUrls:
 
 
 class Page(BaseHTTPRequestHandler):
+    text: ClassVar[bytes]
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(b"<html>")
+        self.wfile.write(self.text)
 
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -131,9 +131,12 @@ def demo(
     """
     if keep and remove:
         raise click.UsageError("--keep and --remove exclude each other")
-    if cluster and (keep or remove or (mode, uplinks) != (NetworkMode.GRE_TUNNEL.value, "ipv4")):
+    if cluster and (keep or remove or mode != NetworkMode.GRE_TUNNEL.value):
+        raise click.UsageError("--cluster excludes --keep, --remove and --mode routed")
+    if cluster and uplinks == "ipv6":
         raise click.UsageError(
-            "--cluster excludes --keep, --remove, --mode routed and --uplinks ipv6"
+            "--cluster excludes --uplinks ipv6: concentrators with IPv6 addresses lead guests out "
+            "by IPv6 alone, and its guests use the internet by IPv4 too"
         )
     from .demo import keep_demo, remove_demo, show_demo
 

@@ -28,8 +28,9 @@ from snnet.contract import (
     check_ttl,
 )
 
+from .etcd_url import Address
 from .feeds import Change
-from .gateway import Address, Gateway, Json, Refused, after, decode, decode_document, encode
+from .gateway import Gateway, Json, Refused, after, decode, decode_document, encode
 from .ranges import after_prefix
 from .streams import Streams, Written
 

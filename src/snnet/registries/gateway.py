@@ -13,9 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -23,16 +21,16 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 from urllib3.response import BaseHTTPResponse
 
-from snnet.contract import ApiError, Denied, InvalidRequest, Unavailable
+from snnet.contract import ApiError, Denied, Unavailable
+
+from .etcd_url import PASSWORD, Address, check_files
 
 CONNECT, ATTEMPT, PATIENCE = 1.0, 2.0, 6.0
 """Seconds to connect, to wait for one member's answer, and for an answer at all."""
 
-PORT = 2379
-PASSWORD = "SNNET_ETCD_PASSWORD"
-"""The environment variable with the password of the user in the URL."""
+_ANSWERS = ("header", "result")
+"""Every answer of etcd has one of these fields."""
 
-_OPTIONS = ("ca", "cert", "key")
 _DENIED, _UNAUTHENTICATED = 7, 16  # grpc.github.io/grpc/core/md_doc_statuscodes.html
 _NO_USER = "user name is empty"
 _OLD_TOKEN = "revision of auth store is old"
@@ -63,44 +61,11 @@ class NoSpace(Unavailable):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """What a URL says: members, the beginning of all keys, TLS files, the user."""
-
-    members: tuple[tuple[str, int], ...]
-    namespace: str
-    tls: Mapping[str, str]
-    user: str = ""
-
-    @classmethod
-    def parse(cls, rest: str) -> Address:
-        """Read "//[USER@]HOST[:PORT][,HOST...][/NAMESPACE][?ca=FILE[&cert=FILE&key=FILE]]"."""
-        # Not urlsplit: some versions of it refuse a list of hosts with an IPv6 address in it.
-        place, _, query = rest.removeprefix("//").partition("?")
-        netloc, _, path = place.partition("/")
-        if not rest.startswith("//"):
-            netloc = ""
-        user, _, hosts = netloc.rpartition("@")
-        if ":" in user:
-            raise InvalidRequest(
-                f"put no password into the URL: set it in the environment variable {PASSWORD}",
-                field="registry",
-            )
-        tls = dict(parse_qsl(query))
-        if unknown := sorted(tls.keys() - set(_OPTIONS)):
-            raise InvalidRequest(
-                f"unknown option {unknown[0]!r} in the URL; there are {', '.join(_OPTIONS)}",
-                field="registry",
-            )
-        members = tuple(_member(host) for host in hosts.split(","))
-        namespace = unquote(path).strip("/") or "snnet"
-        return cls(members, f"{namespace}/", tls, unquote(user))
-
-
 class Gateway:
     """Connections to the members.  Any number of threads may use it."""
 
     def __init__(self, address: Address) -> None:
+        check_files(address.tls)
         self._user = address.user
         self._pools = [_pool(member, address.tls) for member in address.members]
         self._current = 0
@@ -199,7 +164,7 @@ class Gateway:
                 retries=False,
             )
             answer = _decoded(response)
-            if response.status == 200 and answer:
+            if response.status == 200 and not answer.keys().isdisjoint(_ANSWERS):
                 return answer
             unknown = any(known in str(answer) for known in (_NO_USER, _OLD_TOKEN))
             unknown |= answer.get("code") == _UNAUTHENTICATED
@@ -316,18 +281,6 @@ def decode_document(text: str) -> str:
 def after(key: str) -> str:
     """The least key that is greater; both are encoded."""
     return base64.b64encode(base64.b64decode(key) + b"\0").decode()
-
-
-def _member(host: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(f"//{host}")
-        if parts.hostname:
-            return parts.hostname, parts.port or PORT
-    except ValueError:
-        pass
-    raise InvalidRequest(
-        f"{host!r} is not HOST:PORT; write etcd://HOST[:PORT],HOST...", field="registry"
-    )
 
 
 def _pool(member: tuple[str, int], tls: Mapping[str, str]) -> HTTPConnectionPool:
