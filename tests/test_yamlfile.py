@@ -133,3 +133,15 @@ def test_messages_stay_short() -> None:
     for value in ("x" * 10_000, b"x" * 10_000, {n: n for n in range(10_000)}, list(range(10_000))):
         assert len(shown(value)) < 1000
     assert shown("192.0.2.0/33") == "'192.0.2.0/33'"
+
+
+def test_numbers_are_what_people_take_for_numbers(tmp_path: Path) -> None:
+    """To YAML 1.1 a MAC of digits is a number to the base of 60, and 010 is 8."""
+    path = tmp_path / "numbers.yaml"
+    same = ["52:54:00:12:34:56", "22:33", "007", "-010", "1_000", "0b11", "1:30.5"]
+    path.write_text("".join(f"- {text}\n" for text in same))
+    assert read_yaml(path) == same
+    path.write_text("[0, 7, -7, 0x10, 1.5, -.5, 1.5e3, .inf, true, no, null, ~]")
+    assert read_yaml(path) == [
+        0, 7, -7, 16, 1.5, -0.5, 1500.0, float("inf"), True, False, None, None
+    ]  # fmt: skip

@@ -38,9 +38,10 @@ def check_id(value: object, field: str) -> str:
     """Check an id: 1 to 64 of ``A-Z a-z 0-9 . _ -``, starting with a letter or a digit."""
     if isinstance(value, str) and _ID.fullmatch(value):
         return plain_text(value)
+    advice = "" if isinstance(value, str) else "; in YAML, write it in quotes"
     raise InvalidRequest(
         f"{shown(value)} is not an id: give 1 to 64 of A-Z a-z 0-9 . _ -, "
-        "starting with a letter or a digit",
+        f"starting with a letter or a digit{advice}",
         field=field,
     )
 

@@ -6,13 +6,23 @@ parser nests as deep as the file says.  What is read here is limited first.
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 from typing import Any
 
 from snnet.contract import InvalidRequest
 
 SIZE_MAX = 1 << 18
 """Largest file in bytes."""
+
+_NUMBERS = {
+    "tag:yaml.org,2002:int": re.compile(r"[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+)$"),
+    "tag:yaml.org,2002:float": re.compile(
+        r"(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)"
+        r"|\.(?:nan|NaN|NAN))$"
+    ),
+}
 
 VALUES_MAX = 20_000
 """Maximum number of values in a file, those that aliases repeat included."""
@@ -39,7 +49,7 @@ def read_yaml(path: str | os.PathLike[str], field: str = "path") -> Any:
             text = file.read(SIZE_MAX + 1)
         if len(text) > SIZE_MAX:
             raise ValueError(f"it has more than {SIZE_MAX} bytes")
-        loader = yaml.SafeLoader(text)
+        loader = plain_loader()(text)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -59,6 +69,26 @@ def read_yaml(path: str | os.PathLike[str], field: str = "path") -> Any:
     # TypeError: not a path; ValueError: a NUL in it, not UTF-8, an impossible date.
     except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise InvalidRequest(f"cannot read {path}: {error}", field=field) from None
+
+
+@functools.cache
+def plain_loader() -> Any:
+    """The loader of YAML's safe schema, where numbers are only what people take for numbers.
+
+    In YAML 1.1 the MAC 52:54:00:12:34:56 is a number to the base of 60, 010 is 8 and 1_0 is 10.
+    Here they are text.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012
+            first: [pair for pair in pairs if pair[0] not in _NUMBERS]
+            for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    for tag, pattern in _NUMBERS.items():
+        Loader.add_implicit_resolver(tag, pattern, list("-+.0123456789"))
+    return Loader
 
 
 def check_values(node: Any, most: int | None = VALUES_MAX) -> None:

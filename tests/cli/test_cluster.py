@@ -389,6 +389,20 @@ def test_everything_wrong_in_a_file_is_named_with_its_line(shell: Shell, tmp_pat
     assert "nested too deeply" in shell(f"apply -f {path}", 2).stderr
 
 
+def test_what_a_file_says_is_taken_as_it_is_written(served: Shell) -> None:
+    """A MAC of digits is no number, and a name of digits is text only in quotes."""
+    file = (
+        "---\nkind: network\nname: 007\nsubnet: 10.1.0.0/24\n---\nkind: vnic\nname: v1\n"
+        "network: 007\nmac: 52:54:00:12:34:56\n---\n"
+    )
+    served("apply -f -", input=file)
+    assert [item["mac"] for item in served.json("vnic list")] == ["52:54:00:12:34:56"]
+    assert served("apply -f -", input=served("export").stdout).stdout == "2 kept as they are\n"
+    said = served("apply -f -", 2, input=file.replace("007", "7")).stderr
+    assert "name: 7 is not an id" in said
+    assert "in YAML, write it in quotes" in said
+
+
 def test_how_guests_use_their_vnics(served: Shell) -> None:
     served("network create web --subnet 10.1.0.0/24")
     served("vnic create v1 --network web")

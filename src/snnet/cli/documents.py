@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from snnet.contract import InvalidRequest
-from snnet.yamlfile import check_values
+from snnet.yamlfile import check_values, plain_loader
 
 
 class Documents(list[dict[str, Any]]):
@@ -39,10 +39,12 @@ def read_documents(data: bytes, name: str) -> Documents:
     """
     found = Documents(name)
     try:
-        loader = yaml.SafeLoader(data)
+        loader = plain_loader()(data)
         while loader.check_node():
             node = loader.get_node()
             assert node is not None
+            if _is_empty(node):
+                continue
             check_values(node, most=None)
             items = node.value if isinstance(node, yaml.SequenceNode) else [node]
             for item in items:
@@ -59,6 +61,11 @@ def read_documents(data: bytes, name: str) -> Documents:
     if not found:
         raise InvalidRequest(f"{name} has no documents")
     return found
+
+
+def _is_empty(node: yaml.Node) -> bool:
+    """Whether there is nothing between two lines "---", or after the last one."""
+    return isinstance(node, yaml.ScalarNode) and node.value == "" and node.style is None
 
 
 def _lines(node: yaml.Node) -> Mapping[str, int]:

@@ -75,7 +75,9 @@ def _leases(network: Network, names: Mapping[str, str]) -> Iterator[_Lease]:
         network.tenant, config, tenant_id=network.tenant, netns=netns, read_only=True
     ) as cnci:
         cnci.init()
-        for subnet in network.subnet:
+        served = {one for subnet in cnci.topology().subnets for one in subnet.networks}
+        # What failed, or was not made yet, has no leases.
+        for subnet in served.intersection(network.subnet):
             for held in cnci.leases(subnet):
                 left = max(0, round(held.expires - time.time())) if held.expires else None
                 yield _Lease(
