@@ -254,3 +254,17 @@ def test_entries_are_plain_data_too() -> None:
     assert data["entries"] == [
         {"mac": "0a:00:00:00:00:01", "address": "10.1.0.5", "hostname": "web"}
     ]
+
+
+def test_what_was_equal_once_hides_no_difference() -> None:
+    one = Tap(name="t", mtu=1500)
+    same, other = replace(one), replace(one, mtu=1400)
+    assert not one.is_like(other)
+    assert one.is_like(one)
+    for _ in range(2):
+        assert one.is_like(same)
+        assert same.is_like(one)
+        assert not one.is_like(other)
+        assert not one.is_like(Bridge(name="t", mtu=1500))
+    assert pickle.loads(pickle.dumps(one)) == one == copy.deepcopy(one)
+    assert not replace(one, mtu=1400).is_like(same)

@@ -118,7 +118,7 @@ class Link(Noun):
         return None
 
     def differences(self, found: Noun) -> frozenset[str]:
-        if self is found or self == found:
+        if self.is_like(found):
             return NO_DIFFERENCE
         different = Noun.differences(self, found)
         # For these, None is a value too: "not a port of any bridge", and "as usual".

@@ -17,7 +17,8 @@ _DNS = 53
 
 def own_packets(site: Site, nouns: Iterable[Noun]) -> list[HostPacket]:
     """The packets that must pass the host's own rules, each kind once."""
-    nouns, found = list(nouns), dict[HostPacket, None]()
+    nouns = [noun for noun in nouns if isinstance(noun, (Tunnel, TunnelGuard, DhcpScope))]
+    found = dict[HostPacket, None]()
     untracked = {
         (noun.protocol, noun.port, noun.remote)
         for noun in nouns

@@ -50,7 +50,7 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
             if type(noun) is Namespace:
                 stranded |= _stranded(noun, wanted, found)
         # Most are equal, and that is the cheapest to find out.
-        elif old is not noun and old != noun and (names := noun.differences(old)):
+        elif not noun.is_like(old) and (names := noun.differences(old)):
             different[key] = names
     if not removed and not stranded and not different:
         return _adding(noun for key, noun in wanted.items() if key not in found)

@@ -50,7 +50,6 @@ _log = logging.getLogger("snnet.node")
 HALF_BORN_GRACE = 0.2
 """Seconds to wait for a link without an alias: another process may be creating it now."""
 
-
 _FOUND_ONLY = (Inside, Attached, DockerAccept)
 """Nouns that no snapshot contains."""
 
@@ -172,11 +171,13 @@ class HostView:
         found = self._drivers.dhcp.snapshot({DhcpLease}).values()
         return [noun for noun in found if isinstance(noun, DhcpLease)]
 
-    def carried(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
-        """Return the nouns without optional ones that no driver carries here."""
+    def carried(self, nouns: Iterable[Noun], there: Collection[Key] = ()) -> dict[Key, Noun]:
+        """Return the nouns that are ``there``, or not optional, or that a driver carries here."""
         optional, missing = self._optional, self._drivers.missing
         return {
-            noun.key: noun for noun in nouns if type(noun) not in optional or missing(noun) is None
+            key: noun
+            for noun in nouns
+            if (key := noun.key) in there or type(noun) not in optional or missing(noun) is None
         }
 
     def locate(
@@ -323,7 +324,8 @@ class HostView:
             if not isinstance(noun, Link):
                 continue
             # What is as the node knows it need not be asked whose it is.
-            if known.get(key) == noun or (whose := ids.ours_or_stray(noun, owner)) is True:
+            one = known.get(key)
+            if (one and one.is_like(noun)) or (whose := ids.ours_or_stray(noun, owner)) is True:
                 ours[key] = noun
             elif whose:
                 strays[whose] = noun
@@ -370,9 +372,8 @@ class HostView:
                     f"alone: {reason}"
                 )
 
-    def left_out(self, nouns: Iterable[Noun]) -> Iterable[str]:
+    def left_out(self, nouns: Collection[Noun]) -> Iterable[str]:
         """Rules that the firewall cannot set here though it sets others, and why."""
-        nouns = list(nouns)
         yield from self._unguarded(nouns)
         rules = {
             type(noun): noun

@@ -113,7 +113,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         records, useless = known.read(ours, host.remembered())
         plan, left = Plan(), list[Change]()
         if self._changes:
-            nouns = host.carried(records.nouns())
+            nouns = host.carried(records.nouns(), ours)
             wanted = {key: noun for key, noun in nouns.items() if key not in useless}
             found = {key: noun for key, noun in ours.items() if key in wanted or key in useless}
             found |= host.looked_up(wanted.values())
@@ -179,7 +179,7 @@ class Repair(Call[R, R, RepairDraft, Report]):
         if self._unreported:
             return RepairDraft(make_plan(*host.unreported(known)))
         seen = host.settled(known) if self._wait else host.seen(known)
-        wanted = host.carried(known.nouns())
+        wanted = host.carried(known.nouns(), seen.ours)
         rules = known.refreshed(host.snapshot({Address})) if known.outside() else {}
         wanted |= {key: rule for key, rule in rules.items() if key in wanted}
         found, parameters = host.parameters(known, seen.ours)
