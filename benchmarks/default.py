@@ -2,7 +2,7 @@
 
 The floor makes the same VNICs with their rules by prepared messages (``benchmarks.floor``).  What
 does not wait in the kernel is compared by processor time, so that a shared machine does not
-decide.
+decide.  ``python -m benchmarks.default 1000`` measures many VNICs alone, that many.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import snnet
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Link, Remove
+from snnet.contract import LINK_GROUP, Link, Remove
 from snnet.system.host import RealHost
 
+from .__main__ import enter_namespace
 from .fake import config, vnics
 from .floor import BURST, RuledFloor, settle
+from .kernel import make_uplink
 from .timing import Result, each, median, seconds
 
 ROUNDS = 9
 MANY, SUBNETS = 5000, 10
+RESETS = 3
 DESTROYED = 5
 CPU = time.process_time
 
@@ -31,18 +34,25 @@ CPU = time.process_time
 def run() -> Iterator[Result]:
     """Run the benchmarks in the namespace of the process, which has an uplink in 192.0.2.0/24."""
     yield from _imports()
+    yield Result("default: init on an empty host", median(_inits()) * 1000, "CPU ms")
+    with _opened() as (node, backend, floor):
+        yield from _one_by_one(node, backend, floor)
+        yield from _many(node, backend, floor)
+
+
+@contextmanager
+def _opened() -> Iterator[tuple[snnet.ComputeNode, NetlinkBackend, RuledFloor]]:
+    """A node, and beside it a backend and the floor of another owner."""
     with ExitStack() as stack:
         host = RealHost(owner="cn:bench")
         stack.callback(host.close)
         backend = NetlinkBackend(host)
         stack.callback(backend.close)
-        yield Result("default: init on an empty host", median(_inits()) * 1000, "CPU ms")
         node = stack.enter_context(_node())
         node.init()
         floor = RuledFloor(host)
         stack.callback(floor.close)
-        yield from _one_by_one(node, backend, floor)
-        yield from _many(node, backend, floor)
+        yield node, backend, floor
 
 
 def _node() -> snnet.ComputeNode:
@@ -114,9 +124,11 @@ def _vnic(number: int, subnet: int) -> snnet.VnicConfig:
     )  # fmt: skip
 
 
-def _many(node: snnet.ComputeNode, backend: NetlinkBackend, floor: RuledFloor) -> Iterator[Result]:
+def _many(
+    node: snnet.ComputeNode, backend: NetlinkBackend, floor: RuledFloor, count: int = MANY
+) -> Iterator[Result]:
     """Few VNICs, then many, each time a burst more: what a create costs beside them."""
-    configs = [_vnic(number, 1 + number % SUBNETS) for number in range(MANY + BURST)]
+    configs = [_vnic(number, 1 + number % SUBNETS) for number in range(count + BURST)]
     burst, rest = configs[:BURST], configs[BURST:]
     bulk = []
     for _ in range(3):
@@ -130,32 +142,59 @@ def _many(node: snnet.ComputeNode, backend: NetlinkBackend, floor: RuledFloor) -
         "default: a tap of create_vnics of 1,000 / floor", median(bulk) / base, "times", 1.1
     )
     yield Result(
-        f"default: create_vnic with {MANY:,} / with {SUBNETS}", many[0] / few[0], "times", 1.1
+        f"default: create_vnic with {count:,} / with {SUBNETS}", many[0] / few[0], "times", 1.1
     )
-    yield Result(f"default: floor with {MANY:,} / with {SUBNETS}", many[1] / few[1], "times")
+    yield Result(f"default: floor with {count:,} / with {SUBNETS}", many[1] / few[1], "times")
     dump = median([seconds(lambda: backend.snapshot({Link}), CPU) for _ in range(3)])
-    again = _vnic(MANY + BURST, 1)
+    again = _vnic(count + BURST, 1)
     verified, verify = _changed_or_not(node, again, node.verify)
     rebuilt, rebuild = _changed_or_not(node, again, node.rebuild_topology)
-    yield Result(f"default: dump of {MANY:,} links", dump * 1000, "CPU ms")
-    yield Result(f"default: verify of {MANY:,} VNICs / dump", verify / dump, "times", 3.2)
+    yield Result(f"default: dump of {count:,} links", dump * 1000, "CPU ms")
+    yield Result(f"default: verify of {count:,} VNICs / dump", verify / dump, "times", 3.2)
     yield Result(
-        f"default: verify of {MANY:,} VNICs after a change of rules / dump",
+        f"default: verify of {count:,} VNICs after a change of rules / dump",
         verified / dump,
         "times",
     )
     for time_, when in ((rebuild, ""), (rebuilt, ", after a change of rules")):
         yield Result(
-            f"default: rebuild of {MANY:,}, a VNIC beyond the dump{when}",
-            (time_ - dump) / MANY * 1e6,
+            f"default: rebuild of {count:,}, a VNIC beyond the dump{when}",
+            (time_ - dump) / count * 1e6,
             "CPU us",
         )
     yield Result(
-        f"default: to_dict() of {MANY:,} VNICs",
+        f"default: to_dict() of {count:,} VNICs",
         seconds(node.topology().to_dict, CPU) * 1000,
         "CPU ms",
     )
-    yield Result(f"default: reset of {MANY:,} VNICs", seconds(node.reset_network, CPU), "CPU s")
+    yield from _resets(node, backend, configs[:count])
+
+
+def _resets(
+    node: snnet.ComputeNode, backend: NetlinkBackend, configs: list[snnet.VnicConfig]
+) -> Iterator[Result]:
+    """A reset, and one deletion of the group that the same links are in, by the clock."""
+
+    def alone() -> None:
+        backend.links.delete_group(LINK_GROUP)
+
+    resets, deletions = [], []
+    for _ in range(RESETS):
+        for times, work in ((resets, node.reset_network), (deletions, alone)):
+            _all(node, configs)
+            node.rebuild_topology()
+            settle()
+            times.append(seconds(work))
+        node.rebuild_topology()
+        node.reset_network()
+    many = f"of {len(configs):,} VNICs"
+    yield Result(f"default: reset {many}", median(resets), "s")
+    yield Result(
+        f"default: reset {many} / deletion of the links",
+        median(resets) / median(deletions),
+        "times",
+        1.15,
+    )
 
 
 def _changed_or_not(
@@ -193,3 +232,11 @@ def _all(node: snnet.ComputeNode, configs: list[snnet.VnicConfig]) -> None:
     for result in node.create_vnics(configs):
         if result.error:
             raise result.error
+
+
+if __name__ == "__main__":
+    enter_namespace()
+    make_uplink()
+    with _opened() as opened:
+        for result in _many(*opened, *map(int, sys.argv[1:])):
+            print(result, flush=True)

@@ -21,8 +21,8 @@ from .timing import Result, each, median, seconds
 ROUNDS = 15
 
 
-def run() -> Iterator[Result]:
-    """Run the benchmarks in the network namespace of the process, which must be a new one."""
+def make_uplink() -> None:
+    """Make the uplink in the network namespace of the process, which must be a new one."""
     for words in (
         "link add eth0 type veth peer name far0",
         "address add 192.0.2.11/24 dev eth0",
@@ -30,6 +30,11 @@ def run() -> Iterator[Result]:
         "link set far0 up",
     ):
         run_process(["ip", *words.split()])
+
+
+def run() -> Iterator[Result]:
+    """Run the benchmarks in the network namespace of the process, which must be a new one."""
+    make_uplink()
     with ExitStack() as stack:
         host = RealHost(owner="cn:bench")
         stack.callback(host.close)
