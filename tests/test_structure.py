@@ -7,6 +7,7 @@ circle that Python does not see is one to the reader all the same.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -185,6 +186,17 @@ def test_no_long_file() -> None:
         for path in (SOURCE / "snnet").rglob("*.py")
     }
     assert [str(path) for path, lines in lengths.items() if lines > LINES_MAX] == []
+
+
+@pytest.mark.parametrize("package", sorted({p.parent for p in SOURCE.rglob("__init__.py")}))
+def test_a_package_that_lists_its_modules_lists_all(package: Path) -> None:
+    """And no others: its docstring is the reader's map."""
+    doc = ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8"))) or ""
+    listed = re.findall(r"``([a-z0-9_*]+\.py)``", doc)
+    found = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    named = {path.name for name in listed for path in package.glob(name)}
+    assert not listed or named == found
+    assert all(list(package.glob(name)) for name in listed)
 
 
 def test_every_package_is_listed() -> None:

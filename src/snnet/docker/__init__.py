@@ -8,6 +8,7 @@ veth pair into the container.  The plugin never calls Docker.
 ============== ===============================================================
 ``plugin``      :class:`DockerPlugin`: start, stop and settings
 ``server``      the HTTP server in its own thread, on a Unix socket or on TLS
+``gate``        limits of connections and requests
 ``app``         HTTP requests and responses: bodies, errors, concurrency
 ``messages``    Docker's requests, validated
 ``network``     the network driver: networks
@@ -19,7 +20,7 @@ veth pair into the container.  The plugin never calls Docker.
 ``in_cluster``  VNICs and networks of a cluster, which an agent carries out
 ``state``       what both drivers must remember, as documents of a registry
 ``intents``     what these documents mean for a cluster, written in the same commits
-``migration``   reads the database of snnet before 0.2
+``migration``   takes over the database ``snnet.db`` of earlier versions
 ============== ===============================================================
 
 The extra ``docker`` installs the libraries for HTTP and validation.

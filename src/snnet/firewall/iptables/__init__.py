@@ -1,9 +1,15 @@
 """The firewall driver ``iptables``: rules in chains of its own, ``SNNET-*``.
 
-``layout.py`` says where the chains and records of an owner are; ``rules.py`` turns nouns
-into rules of netfilter (pure); ``tables.py`` runs the programs and writes chains;
-``state.py`` finds what is there, and ``owners.py`` remembers it; ``work.py`` carries out one
-``apply``; ``report.py`` writes text for people; ``driver.py`` is the driver.
+- ``layout.py``: where the chains and records of an owner are.  ``rules.py``, ``guards.py``:
+  from nouns to rules of netfilter (pure).
+- ``programs.py``, ``tables.py``, ``saved.py``: running the programs, reading and writing
+  chains. ``bases.py``: what iptables-nft creates by itself.
+- ``state.py``: what an owner has on the host; ``owners.py`` remembers it, ``reference.py``
+  knows how the programs print it.
+- ``work.py``: one ``apply``.  ``lent.py``: the rules that nftables sets for this driver.
+- ``report.py``, ``counting.py``, ``enforced.py``: text for people, drops, and what the kernel
+  obeys.
+- ``driver.py``: the driver.
 """
 
 from .driver import IptablesFirewall
