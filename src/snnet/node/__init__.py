@@ -9,7 +9,7 @@ drivers change the host.
 - ``engine.py`` runs what ``call.py`` defines: ``claims.py``, ``deadline.py``, ``news.py``,
   ``outbox.py``, ``results.py``.
 - ``host.py``: the look at the host: ``listing.py``, ``seen.py``, ``taken.py``, ``inputs.py``,
-  ``parameters.py``.
+  ``parameters.py``, ``rivals.py``.
 - ``drivers.py``, ``opening.py``: the drivers of a node.  ``sysctls.py``, ``insides.py`` and
   ``docker_user.py`` are drivers themselves; ``migration.py`` takes rules over from another
   firewall.
