@@ -208,7 +208,7 @@ def test_name_server_answers_on_its_bridge_only(
     lan.bridge("br1", "10.2.0.0/24")
     neighbour = lan.guest("br1", "02:00:0a:02:00:09", address="10.2.0.9/24")
     neighbour.ip("route", "add", "10.1.0.0/24", "via", "10.2.0.1")
-    assert neighbour.run("ping", "-c1", "-W1", "10.1.0.1").returncode == 0
+    assert neighbour.run("ping", "-c1", "-w10", "10.1.0.1").returncode == 0
     assert neighbour.lookup("web", "10.1.0.1") is None
     assert lan.guest("br0", MAC, address="10.1.0.9/24").lookup("web", "10.1.0.1") is not None
 

@@ -106,10 +106,12 @@ def test_a_dump_that_is_interrupted_for_ever_ends(
     node = real.node()
     node.create_vnic(vm())
 
-    def interrupted(self: netlink.Netlink, message: bytearray) -> list[bytes]:
+    def interrupted(
+        self: netlink.Netlink, message: bytearray, *arguments: Any, **options: Any
+    ) -> list[bytes]:
         if message[6:8][1] & (netlink.NLM_F_DUMP >> 8):
             raise netlink._Interrupted
-        return request(self, message)
+        return request(self, message, *arguments, **options)
 
     request = netlink.Netlink.request
     monkeypatch.setattr(netlink.Netlink, "request", interrupted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import ClassVar
@@ -169,11 +169,11 @@ def check_scope(scope: DhcpScope, good: DhcpScope | None = None) -> None:
         raise InvalidRequest(f"{scope.reserved} is negative", field="reserved")
     if scope.domain is not None and not is_host_name(scope.domain):
         raise InvalidRequest(f"{shown(scope.domain)} is not a domain name", field="domain")
-    entries, known = scope.entries, good.entries if good and good.subnets == scope.subnets else ()
-    for entry in entries[len(known) :] if entries[: len(known)] == known else entries:
+    entries = scope.entries
+    for entry in new_entries(scope, good):
         _check_entry(entry, scope)
-    macs = {(entry.mac.lower(), entry.address.version) for entry in entries}
-    numbers = {(int(entry.address), entry.address.version) for entry in entries}
+    macs = {(entry.mac.lower(), type(entry.address)) for entry in entries}
+    numbers = {(int(entry.address), type(entry.address)) for entry in entries}
     if len(macs) == len(numbers) == len(entries):
         return
     for field in ("mac", "address"):
@@ -183,6 +183,13 @@ def check_scope(scope: DhcpScope, good: DhcpScope | None = None) -> None:
         for (value, _), times in seen.most_common(1):
             if times > 1:
                 raise InvalidRequest(f"{field} {value} is in {times} entries", field="entries")
+
+
+def new_entries(scope: DhcpScope, good: DhcpScope | None) -> Sequence[DhcpEntry]:
+    """The entries after those of a ``good`` scope of the same subnets, which come first."""
+    known = good.entries if good and good.subnets == scope.subnets else ()
+    entries = scope.entries
+    return entries[len(known) :] if entries[: len(known)] == known else entries
 
 
 def _check_entry(entry: DhcpEntry, scope: DhcpScope) -> None:

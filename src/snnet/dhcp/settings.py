@@ -14,7 +14,7 @@ from socket import inet_ntoa
 
 from snnet.contract import DhcpLease, DhcpScope, InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import IPV4_MAC, gateway_of, is_address, of_family
-from snnet.contract.dhcp import check_scope
+from snnet.contract.dhcp import check_scope, new_entries
 
 from .account import Account
 from .resolvers import parse
@@ -242,7 +242,7 @@ def check(scope: DhcpScope, good: DhcpScope | None = None) -> None:
         raise InvalidRequest(
             f"{scope.link!r} is not a bridge name that dnsmasq can serve", field="link"
         )
-    for entry in scope.entries:
+    for entry in new_entries(scope, good):
         if entry.hostname is not None and _NO_HOSTNAME.fullmatch(entry.hostname):
             raise InvalidRequest(
                 f"dnsmasq takes the host name {entry.hostname!r} for a lease time", field="entries"
