@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from snnet.contract import InvalidRequest, IPAddress, IPNetwork
 from snnet.contract.addresses import MTU_MAX, MTU_MIN, NO_MAC, is_mac, is_multicast_mac
 from snnet.contract.errors import shown as shown
+from snnet.contract.links import is_link_name
 from snnet.contract.values import plain_int, plain_text
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -175,10 +176,23 @@ def check_bool(value: object, field: str) -> bool:
     raise InvalidRequest(f"{shown(value)} is neither True nor False", field=field)
 
 
+def check_callable(value: object, field: str) -> Callable[..., Any]:
+    if callable(value):
+        return value
+    raise InvalidRequest(f"{shown(value)} cannot be called", field=field)
+
+
 def check_text(value: object, field: str) -> str:
     if isinstance(value, str):
         return plain_text(value)
     raise InvalidRequest(f"{shown(value)} is not text", field=field)
+
+
+def check_link_name(value: object, field: str) -> str:
+    """Check the name of a link, which need not exist."""
+    if isinstance(value, str) and is_link_name(value):
+        return plain_text(value)
+    raise InvalidRequest(f"{shown(value)} is not the name of a link", field=field)
 
 
 def check_many(value: object, field: str, check: Callable[[object, str], Any]) -> tuple[Any, ...]:

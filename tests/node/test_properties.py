@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations_with_replacement
 from typing import Any
@@ -447,6 +448,50 @@ def test_what_presses_on_is_finished_by_the_same_call(case: Case, trouble: Any) 
         assert known(node) == known(model), f"operation {at}: {raised!r}"
         assert node.verify() == model.verify()
         world.close()
+
+
+# -- names -------------------------------------------------------------------------
+
+INNER = {
+    "follow": ("add_remote_subnet",),
+    "init": ("rebuild_topology",),
+    "reconcile": ("set_concentrator", "remove_concentrator"),
+}
+"""Methods whose errors may name a call that they make."""
+
+
+@named(*CHANGING, works=True)
+@pytest.mark.parametrize("error", [REFUSED[0], KeyboardInterrupt])
+def test_an_error_names_its_method(
+    case: Case, error: Callable[[], BaseException], trouble: Any
+) -> None:
+    """Listeners and whoever calls a method learn from the error which one failed."""
+    world, recorder = FakeWorld("gre"), Recorder()
+    node = case.prepare(world)
+    node.listeners.register(recorder)
+    trouble(1, error, lost=False)
+    result, raised = run(case, node)
+    close(result)
+    heard = [said for hook, _, said in recorder.heard if hook == "failed"]
+    if isinstance(raised, snnet.SnnetError):
+        heard.append(raised)
+    verb = case.method.partition(".")[2]
+    for said in heard:
+        assert any(name in str(said) for name in (verb, *INNER.get(verb, ()))), said
+
+
+@named()
+def test_a_cancelled_call_names_its_method(case: Case) -> None:
+    if not case.takes("cancel"):
+        return
+    world, token = FakeWorld("gre"), threading.Event()
+    node = case.prepare(world)
+    before = state(world, node)
+    token.set()
+    with pytest.raises(snnet.Cancelled, match=f"^{case.method.partition('.')[2]}.* was cancelled"):
+        case(node, cancel=token)
+    assert state(world, node) == before
+    world.close()
 
 
 @named(works=False)

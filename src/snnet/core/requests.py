@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any, NoReturn, cast
 
-from snnet.checks import Address, Cidrs, check_int, check_type, shown
+from snnet.checks import Address, Cidrs, check_int, check_link_name, check_type, shown
 from snnet.config import VnicConfig, VnicRole
 from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
-from snnet.contract.links import is_link_name
-from snnet.contract.values import plain_text
 
 from .addressing import Addresses, Networks, check_extra, check_guest, check_subnets
 from .far_ends import check_other, check_remote
@@ -106,16 +104,9 @@ class RemoteSubnet:
     """Caps the MTU of a subnet that is new (bytes)."""
 
 
-def check_link(value: object, field: str) -> str:
-    """Check the name of a link."""
-    if isinstance(value, str) and is_link_name(value):
-        return plain_text(value)
-    raise InvalidRequest(f"{shown(value)} is not the name of a link", field=field)
-
-
 def local_subnet(site: Site, cidrs: Cidrs, key: int, link: str) -> RemoteSubnet:
     """Check what ``add_local_subnet`` needs."""
-    link = check_link(link, "link")
+    link = check_link_name(link, "link")
     networks = check_subnets(cidrs, "cidrs")
     check_carries(networks, site.mtu)
     key = check_key(site.tunnel, check_int(key, "key", 1, 2**32 - 1), "key")
@@ -162,8 +153,10 @@ def tenant_request(
 
 def local_request(cfg: VnicConfig, site: Site) -> LocalRequest:
     """Check what ``create_vnic`` needs in topologies "local" and "mesh"."""
-    key = cfg.subnet_key or _missing("subnet_key")
-    return LocalRequest(**_guest(cfg, site.mtu), subnet_key=check_key(site.tunnel, key))
+    return LocalRequest(
+        **_guest(cfg, site.mtu),
+        subnet_key=check_key(site.tunnel, cfg.subnet_key or _missing("subnet_key")),
+    )
 
 
 def routed_request(cfg: VnicConfig, *, mtu_limit: int) -> GuestRequest:

@@ -11,9 +11,9 @@ from snnet.checks import (
     check_address,
     check_choice,
     check_int,
+    check_link_name,
     check_many,
     check_network,
-    check_text,
 )
 from snnet.contract import (
     PROTOCOLS,
@@ -53,7 +53,7 @@ def port_forwards(
     first = PortForward(
         owner=str(owner),
         protocol=check_choice(protocol, "protocol", PROTOCOLS),
-        device=check_text(device, "device"),
+        device=check_link_name(device, "device"),
         port=ports[0],
         target=check_address(to, "to"),
         target_port=ports[0] + shift,
@@ -101,7 +101,7 @@ def public_ip(
         owner=str(owner),
         public=public,
         internal=internal,
-        device=check_text(device, "device"),
+        device=check_link_name(device, "device"),
         gateway=gateway if gateway and gateway.version == public.version else None,
     )
 
@@ -117,7 +117,7 @@ def masquerade_each(
     owner: Owner, devices: Iterable[str], nat66: bool
 ) -> tuple[list[Masquerade], dict[str, str]]:
     """Return the rules of ``enable_nat``, and where each device stands in the arguments."""
-    names = check_many(devices, "devices", check_text)
+    names = check_many(devices, "devices", check_link_name)
     rules = [masquerade(owner, device=device, nat66=nat66) for device in names]
     return rules, {device: f"devices[{number}]" for number, device in enumerate(names)}
 
@@ -126,8 +126,8 @@ def external_forward(owner: Owner, device: str, bridge: str) -> ExternalForward:
     """What ``allow_external`` and ``deny_external`` are about."""
     return ExternalForward(
         owner=str(owner),
-        device=check_text(device, "device"),
-        bridge=check_text(bridge, "bridge"),
+        device=check_link_name(device, "device"),
+        bridge=check_link_name(bridge, "bridge"),
     )
 
 
@@ -139,7 +139,7 @@ def forwarded_ports(
     Without an address, they are those for any address of IPv4, and of IPv6.
     """
     check_choice(protocol, "protocol", PROTOCOLS)
-    device, at = check_text(device, "device"), own_address(address)
+    device, at = check_link_name(device, "device"), own_address(address)
     versions = (4, 6) if at is None else (at.version,)
     return [
         forward_key(str(owner), protocol, device, number, at, version=version)

@@ -12,9 +12,9 @@ from snnet.checks import (
     Cidrs,
     check_address,
     check_int,
+    check_link_name,
     check_mac,
     check_many,
-    check_text,
     check_type,
     shown,
 )
@@ -35,7 +35,6 @@ from .names import check_hostname
 from .requests import (
     RemoteSubnet,
     check_carries,
-    check_link,
     local_subnet,
     lowest_mtu,
     remote_subnet,
@@ -97,7 +96,7 @@ class Subnet:
         put(self, "remotes", check_many(self.remotes, "remotes", _check_remote))
         put(self, "entries", check_entries(self.entries, self.networks))
         if self.link is not None:
-            put(self, "link", check_link(self.link, "link"))
+            put(self, "link", check_link_name(self.link, "link"))
         if self.mtu is not None:
             put(self, "mtu", check_int(self.mtu, "mtu", lowest_mtu(self.networks), MTU_MAX))
 
@@ -166,9 +165,9 @@ def wanted_set(
 
     def device(value: object, field: str) -> Masquerade:
         if isinstance(value, str):
-            return masquerade(site.owner, device=check_text(value, field))
+            return masquerade(site.owner, device=check_link_name(value, field))
         given = _arguments(value, field, Masquerade, _MASQUERADE)
-        return masquerade(site.owner, **given | {"device": check_text(given["device"], field)})
+        return masquerade(site.owner, **given | {"device": check_link_name(given["device"], field)})
 
     def forward(value: object, field: str) -> list[PortForward]:
         return port_forwards(site.owner, **_arguments(value, field, PortForward, _FORWARD))
@@ -231,7 +230,7 @@ def _once(
 def _exit(value: object, field: str) -> Exit:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise InvalidRequest(f"{shown(value)} is not a device and a network", field=field)
-    return check_text(value[0], f"{field}[0]"), check_subnets(value[1], f"{field}[1]")
+    return check_link_name(value[0], f"{field}[0]"), check_subnets(value[1], f"{field}[1]")
 
 
 _FORWARD = {

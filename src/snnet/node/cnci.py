@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from snnet.checks import Address, Cidrs, Network, check_id, check_many, check_type
+from snnet.checks import Address, Cidrs, Network, check_bool, check_id, check_many, check_type
 from snnet.config import Neighbor, NetworkConfig
 from snnet.contract import DhcpLease, InvalidRequest, IPAddress, Plan
 from snnet.contract.keywords import refusing_unknown
@@ -376,6 +376,7 @@ class Cnci(Node[CnciRecords]):
             public_ips=public_ips,
             neighbors=neighbors,
         )
+        check_bool(atomic, "atomic")
         deadline = self._deadline("reconcile", timeout, cancel)
         return reconcile_cnci(
             self._ready(), self.tenant_id, self._scoping, wanted, deadline, atomic=atomic

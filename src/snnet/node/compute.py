@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
-from snnet.checks import Address, check_id
+from snnet.checks import Address, check_bool, check_callable, check_id
 from snnet.config import NetworkConfig, NetworkMode, VnicConfig
 from snnet.contract import InvalidRequest, Plan, Rule
 from snnet.contract.keywords import refusing_unknown
@@ -162,6 +162,7 @@ class ComputeNode(Node[ComputeRecords]):
         A result has ``.vnic`` or ``.error``.  With ``atomic`` the first error is raised,
         and all VNICs are rolled back.  The time limit is for the whole call.
         """
+        check_bool(atomic, "atomic")
         deadline = self._deadline("create_vnics", timeout, cancel)
         return create_each(self._ready(), self._layout, cfgs, deadline, atomic=atomic)
 
@@ -343,6 +344,7 @@ class ComputeNode(Node[ComputeRecords]):
         result says what was done about one object.  With ``atomic`` the first error is raised
         and everything is as before; without, errors are only in their items.
         """
+        check_bool(atomic, "atomic")
         deadline = self._deadline("reconcile", timeout, cancel)
         return reconcile_node(
             self._ready(),
@@ -368,7 +370,11 @@ class ComputeNode(Node[ComputeRecords]):
         ``vnics`` is called with (tenant id, subnet id, VNIC id), the others with tenant id and
         name.  The Docker plugin uses this for the VNICs that it creates.
         """
-        self._reserved = Reserved(vnics, concentrators, groups)
+        self._reserved = Reserved(
+            check_callable(vnics, "vnics"),
+            check_callable(concentrators, "concentrators"),
+            check_callable(groups, "groups"),
+        )
 
     def topology(self) -> Topology:
         """Return what the node knows, as data that does not change."""

@@ -24,9 +24,7 @@ def check_seconds(value: object, field: str) -> float:
         and 0 < value <= threading.TIMEOUT_MAX
     ):
         return value
-    raise InvalidRequest(
-        f"{shown(value)} is not a number of seconds above 0 (None: no limit)", field=field
-    )
+    raise InvalidRequest(f"{shown(value)} is not a number of seconds above 0", field=field)
 
 
 class Deadline:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from snnet import plugins
-from snnet.checks import check_bool, check_id, check_int, check_type
+from snnet.checks import check_bool, check_callable, check_id, check_int, check_type
 from snnet.config import NetworkConfig, NetworkMode
 from snnet.contract import Driver, Host, InvalidRequest, IPAddress, Plan, Unsupported, Zone
 from snnet.core.events import Sequence
@@ -255,7 +255,7 @@ class Node(ABC, Generic[R]):
 
         ``followed`` says whether the caller notices what others change, and repairs it.
         """
-        self._ready().followed = followed
+        self._ready().followed = check_callable(followed, "followed")
 
     def _preview(self, call: Call[R, Any, Any, Any]) -> Plan:
         """Return what a call would do now; a read-only node may do this too."""
