@@ -16,6 +16,7 @@ from snnet.contract import (
 from snnet.firewall.iptables import IptablesFirewall
 from snnet.firewall.iptables.layout import IP
 from snnet.firewall.iptables.programs import Programs
+from snnet.system.host import RealHost
 
 from .conftest import Shell, World
 from .nouns import (
@@ -223,3 +224,22 @@ def test_rules_that_are_gone_are_not_obeyed(
     shell(program, *where, "-F", "INPUT" if table == "filter" else "PREROUTING")
     (damage,) = driver.enforced()[1]
     assert f"table {table}, chain " in damage
+
+
+def test_without_its_programs_it_says_so_and_raises_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("snnet.system.process._SYSTEM_PATH", "/nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
+    driver = IptablesFirewall(RealHost())
+    try:
+        reason = driver.missing(ZONE)
+        assert reason == "the program 'iptables' is not installed: apt-get install iptables"
+        assert driver.obstacles() == [f"firewall iptables: {reason}"]
+        assert driver.epoch() is None
+        assert ZONE.__class__ in driver.unreported()
+        assert driver.snapshot() == {}
+        assert driver.find(ZONE) is None
+        assert list(driver.owners()) == []
+    finally:
+        driver.close()

@@ -173,14 +173,14 @@ class IptablesFirewall(KernelFirewall):
 
     def epoch(self) -> int | None:
         """See :meth:`snnet.contract.Driver.epoch`; None where rules are not in nf_tables."""
-        if not self._programs.all_nft:
+        if not self._tells:
             return None
         with self._alone():
             return self._epoch
 
     def unreported(self) -> Collection[type[Noun]]:
         """See :meth:`snnet.contract.Driver.unreported`: rules of legacy iptables."""
-        return () if self._programs.all_nft else KINDS.values()
+        return () if self._tells else KINDS.values()
 
     @cached_property
     def _tells(self) -> bool:
@@ -326,8 +326,10 @@ class IptablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.obstacles`.
 
         These are foreign rules before ours, rules of the other iptables, and drops in tables
-        of nftables.
+        of nftables.  Without iptables it is that, and nothing else.
         """
+        if reason := self._programs.missing(IP):
+            return [f"firewall iptables: {reason}"]
         with self._alone():
             found = self._owners.state(self.host.owner, UNRECORDED)
         ours = found.nouns.values()

@@ -78,7 +78,8 @@ class Programs:
     def missing(self, family: str) -> str | None:
         """Return what is not installed for a family and what to do; None if it works."""
         if family in (IP, IP6):
-            program = self.name(family, "restore")
+            known = self._variant is not None or find_program("iptables")
+            program = self.name(family, "restore") if known else "iptables"
             hint = f"the program {program!r} is not installed: apt-get install iptables"
             return None if find_program(program) else hint
         if self._find_other(family):
