@@ -373,3 +373,28 @@ def test_a_public_address_of_a_family_that_its_vnic_lacks(cloud: Cloud) -> None:
     public = cloud.cluster.get_public_ip("acme", "2001:db8::77")
     assert (public.state, public.error) == ("failed", "vnic 'v1' has no address of IPv6")
     assert cloud.cluster.get_network("acme", "web").state == "ready"
+
+
+def test_two_guests_of_one_mac_do_not_stop_dhcp_of_their_network(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clients created them at once: the first keeps its lease, and the network says so."""
+    cloud.furnish()
+    monkeypatch.setattr("snnet.cluster.vnics.check_mac", lambda wanted, reading: None)
+    mac = cloud.cluster.get_vnic("acme", "v1").guest_mac
+    cloud.cluster.create_vnic(
+        "a", tenant="acme", network="web", node="cn-2", mac=mac, ip="10.1.0.99"
+    )
+    cloud.cluster.create_vnic("v3", tenant="acme", network="web", node="cn-2")
+    cloud.settle()
+    network = cloud.cluster.get_network("acme", "web")
+    assert (network.state, network.error) == (
+        "failed",
+        f"vnic 'a' has the MAC {mac} of vnic 'v1', and gets no address by DHCP: delete it, and "
+        "create it with another MAC",
+    )
+    for name in ("v1", "v3"):
+        assert cloud.guest(name).lease is not None
+    cloud.cluster.delete_vnic("acme", "a")
+    cloud.settle()
+    assert cloud.states() == {"ready"}

@@ -174,3 +174,21 @@ def failing_after(count: int, cluster: Cluster) -> Callable[..., int]:
         raise Unavailable("the disk is full", unwritten=True)
 
     return counted
+
+
+def test_null_leaves_the_choice_to_the_cluster(cluster: Cluster) -> None:
+    """As an empty value of YAML: what was chosen once stays."""
+    documents = [
+        {"kind": "network", "tenant": "acme", "name": "db", "subnet": "10.2.0.0/24", "key": None},
+        {"kind": "vnic", "tenant": "acme", "name": "v1", "network": "db", "node": None, "ip": None},
+    ]
+    assert [one.action for one in cluster.apply(documents)] == ["created", "created"]
+    assert [one.action for one in cluster.apply(documents)] == ["kept", "kept"]
+    vnic = cluster.get_vnic("acme", "v1")
+    assert cluster.update_vnic("acme", "v1", node=None).node == vnic.node
+    assert cluster.update_vnic("acme", "v1", ip=None).ip == vnic.ip
+
+
+def test_a_mark_of_the_cluster_cannot_be_changed(cluster: Cluster) -> None:
+    with pytest.raises(InvalidRequest, match="closing: a network has no such field to change"):
+        cluster.update_network("acme", "web", closing=True)

@@ -109,3 +109,15 @@ def test_public_addresses(guests: Cluster) -> None:
     guests.create_network("web", tenant="b", subnet="10.1.0.0/24")
     guests.create_vnic("v1", tenant="b", network="web")
     assert guests.create_public_ip("203.0.113.5", tenant="b", to="v1").tenant == "b"
+
+
+def test_a_public_address_is_found_however_it_is_written(cluster: Cluster) -> None:
+    cluster.create_network("six", tenant="acme", subnet="fd00:6::/64")
+    cluster.create_vnic("s1", tenant="acme", network="six")
+    cluster.create_public_ip("2001:DB8:0::5", tenant="acme", to="s1")
+    assert cluster.get_public_ip("acme", "2001:0db8::5").name == "2001:db8::5"
+    cluster.update_public_ip("acme", "2001:DB8::5", to="s1")
+    cluster.delete_public_ip("acme", "2001:DB8::0:5")
+    assert cluster.list_public_ips("acme") == []
+    with pytest.raises(InvalidRequest, match="address: 'x' is not an IP address"):
+        cluster.delete_public_ip("acme", "x")

@@ -194,3 +194,28 @@ def test_lists_are_sorted_as_people_count(cluster: Cluster) -> None:
     for name in ("v10", "v2", "v1"):
         cluster.create_vnic(name, tenant="acme", network="web")
     assert [vnic.name for vnic in cluster.list_vnics()] == ["v1", "v2", "v10"]
+
+
+def test_a_mac_belongs_to_one_vnic_of_a_network(cluster: Cluster) -> None:
+    """DHCP knows guests by it; a MAC that was derived from an address counts too."""
+    first = cluster.create_vnic("v1", tenant="acme", network="web")
+    cluster.create_vnic("v2", tenant="acme", network="web", mac="02:00:00:00:00:09")
+    for mac, holder in ((first.guest_mac, "v1"), ("02:00:00:00:00:09", "v2")):
+        with pytest.raises(Conflict, match=f"MAC {mac} belongs to vnic '{holder}': choose"):
+            cluster.create_vnic("v3", tenant="acme", network="web", mac=mac)
+    cluster.create_vnic("v2", tenant="acme", network="web", mac="02:00:00:00:00:09")
+    cluster.create_network("db", tenant="acme", subnet="10.2.0.0/24")
+    cluster.create_vnic("v3", tenant="acme", network="db", mac="02:00:00:00:00:09")
+    cluster.delete_vnic("acme", "v2")
+    cluster.create_vnic("v4", tenant="acme", network="web", mac="02:00:00:00:00:09")
+
+
+@pytest.mark.parametrize("extra", ["10.1.0.1", "10.1.0.0/24", "0.0.0.0/0", "224.0.0.1"])
+def test_an_update_refuses_what_a_creation_refuses(cluster: Cluster, extra: str) -> None:
+    cluster.create_vnic("v1", tenant="acme", network="web")
+    with pytest.raises(InvalidRequest, match=r"extra_addresses\[0\]: ") as created:
+        cluster.create_vnic("v2", tenant="acme", network="web", extra_addresses=[extra])
+    with pytest.raises(InvalidRequest) as updated:
+        cluster.update_vnic("acme", "v1", extra_addresses=[extra])
+    assert str(updated.value) == str(created.value)
+    cluster.update_vnic("acme", "v1", extra_addresses=["10.1.0.77"])

@@ -611,3 +611,17 @@ def test_a_forgotten_host_holds_nothing_for_its_containers() -> None:
     assert registry.read(keys.docker("host-1")).entries == {}
     host.cluster.delete_network("default", "web")
     assert registry.read().entries.keys() <= {f"{keys.ROOT}concentrators/default/"}
+
+
+def test_a_mac_that_another_container_has(host: Host) -> None:
+    """``docker run --mac-address`` twice: the second one is refused, and its address free."""
+    pool = host.network()
+    first = host.docker.address(pool)
+    host.docker.create_endpoint(NETWORK, "1" * 64, first, "02:00:00:00:00:09")
+    second = host.docker.address(pool)
+    with pytest.raises(Refused, match="MAC 02:00:00:00:00:09 belongs to vnic 'docker-1111"):
+        host.docker.create_endpoint(NETWORK, "2" * 64, second, "02:00:00:00:00:09")
+    host.docker.release(pool, second)
+    host.remove(pool, "1", first)
+    host.remove_network(pool)
+    host.is_empty()

@@ -212,6 +212,7 @@ def _said(
         # Without its way out a network is not what was wanted either.
         name = written(network.subnet)
         error = error_of("subnet", name) or error_of("exit", name) or error_of("nat")
+        error = error or item.clashes.get(id_of(network))
         yield Said(id_of(network), network.revision, error=error, details={"netns": side.netns})
     for forward in item.forwards:
         errors = (error_of(forward.protocol, str(port)) for port in forward.port)

@@ -49,6 +49,10 @@ class TenantWanted:
     """The nodes that have a part of each network."""
     guests: dict[str, dict[int, IPAddress]] = field(default_factory=dict)
     """The addresses of each VNIC, wherever it is, by their IP version."""
+    macs: dict[tuple[str, str, int], tuple[int, str]] = field(default_factory=dict, compare=False)
+    """Since when (revision) which VNIC has a MAC of a network and IP version."""
+    clashes: dict[Id, str] = field(default_factory=dict)
+    """What is wrong with networks that work for most of their guests."""
     refused: dict[Id, str] = field(default_factory=dict)
     """What cannot be had, and why."""
     waits_for: str | None = None
@@ -284,10 +288,31 @@ def _gather(tenant: TenantWanted, prefix: str, names: Sequence[str], entry: Entr
             _, network, text = names
             address, name = ip_address(text), str(document["vnic"])
             hostname = name.lower() if is_host_name(name) and not name.isdigit() else None
-            entries = tenant.entries.setdefault(network, [])
-            mac = str(document["mac"])
-            entries.append(DhcpEntry(mac=mac, address=address, hostname=hostname))
+            lease = DhcpEntry(mac=str(document["mac"]), address=address, hostname=hostname)
+            _lend(tenant, network, lease, (revision, name))
             tenant.guests.setdefault(name, {})[address.version] = address
+
+
+def _lend(tenant: TenantWanted, network: str, lease: DhcpEntry, holder: tuple[int, str]) -> None:
+    """Give a guest a DHCP entry.  A MAC is the first one's: with two, nobody would be served."""
+    entries = tenant.entries.setdefault(network, [])
+    place = network, lease.mac, lease.address.version
+    other = tenant.macs.get(place)
+    if other is not None:
+        first, later = sorted([other, holder])
+        tenant.clashes["network", tenant.tenant, network] = (
+            f"vnic {later[1]!r} has the MAC {lease.mac} of vnic {first[1]!r}, and gets no address "
+            "by DHCP: delete it, and create it with another MAC"
+        )
+        if first == other:
+            return
+        entries[:] = [
+            one
+            for one in entries
+            if (one.mac, one.address.version) != (lease.mac, lease.address.version)
+        ]
+    tenant.macs[place] = holder
+    entries.append(lease)
 
 
 def _gather_remote(tenants: Mapping[str, TenantWanted], key: str, entry: Entry) -> None:

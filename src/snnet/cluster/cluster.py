@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from snnet import plugins
-from snnet.checks import Address
+from snnet.checks import Address, check_address
 from snnet.checks import Network as Cidr
 from snnet.config import VnicRole
 from snnet.contract import Registry, Rule
@@ -255,15 +255,15 @@ class Cluster:
 
     def update_public_ip(self, tenant: str, address: Address, **changes: Any) -> PublicIp:
         """Give a public address to another VNIC: ``to="v2"``."""
-        return self._writer.update(PublicIp, tenant, str(address), changes)
+        return self._writer.update(PublicIp, tenant, _public(address), changes)
 
     def delete_public_ip(self, tenant: str, address: Address) -> None:
         """Take a public address from its VNIC.  An unknown one is not an error."""
-        self._writer.delete(PublicIp, tenant, str(address))
+        self._writer.delete(PublicIp, tenant, _public(address))
 
     def get_public_ip(self, tenant: str, address: Address) -> PublicIp:
         """Return a public address with its state.  Raises ``Missing`` if there is none."""
-        return read_one(self.registry, PublicIp, tenant, str(address))
+        return read_one(self.registry, PublicIp, tenant, _public(address))
 
     def list_public_ips(self, tenant: str | None = None) -> list[PublicIp]:
         """Return all public addresses, of one tenant or of all."""
@@ -354,6 +354,11 @@ class Cluster:
             is_settled,
             timeout,
         )
+
+
+def _public(address: Address) -> str:
+    """The name of a public address, however the address is written."""
+    return str(check_address(address, "address"))
 
 
 def _arguments(**values: Any) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class Wanted:
     """The fields that an update cannot change."""
     marks: ClassVar[frozenset[str]] = frozenset()
     """The fields that only the cluster itself sets."""
+    chosen: ClassVar[frozenset[str]] = frozenset()
+    """The fields that the cluster chooses where they are not given: None is not a value of them."""
 
     name: str
     tenant: str = DEFAULT_TENANT
@@ -116,6 +118,10 @@ class Wanted:
             for name in _stored(type(self))  # type: ignore[arg-type]
             if (value := getattr(self, name)) not in (None, ())
         }
+
+    def gives(self, name: str) -> bool:
+        """Whether the object has a value for a field that the cluster would choose otherwise."""
+        return name not in self.chosen or getattr(self, name) not in (None, ())
 
     def to_dict(self) -> dict[str, Any]:
         """The document with the state, for people and programs."""
@@ -218,6 +224,7 @@ class Network(Wanted):
     kind: ClassVar[str] = "network"
     fixed: ClassVar[frozenset[str]] = frozenset({"subnet", "key"})
     marks: ClassVar[frozenset[str]] = frozenset({"closing"})
+    chosen: ClassVar[frozenset[str]] = frozenset({"key"})
 
     subnet: tuple[IPNetwork, ...] = ()
     key: int | None = None
@@ -255,6 +262,7 @@ class Vnic(Wanted):
 
     kind: ClassVar[str] = "vnic"
     fixed: ClassVar[frozenset[str]] = frozenset({"network", "role", "ip", "mac", "managed_by"})
+    chosen: ClassVar[frozenset[str]] = frozenset({"node", "ip"})
 
     network: str = ""
     node: str | None = None

@@ -69,7 +69,7 @@ def check_same(old: Wanted, new: Wanted, given: Iterable[str]) -> None:
     """Raise Conflict for the first field of ``given`` in which the two differ."""
     for name in sorted(given):
         was, wanted = getattr(old, name), getattr(new, name)
-        if was != wanted:
+        if was != wanted and new.gives(name):
             way = "delete it first" if name in old.fixed else "update it, or delete it first"
             raise Conflict(
                 f"{old.title} is there already, and its {name} is {text(was)}, not "

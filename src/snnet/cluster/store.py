@@ -66,8 +66,10 @@ def changed(old: W, changes: Mapping[str, Any]) -> W:
     """The object with other values.  Conflict for a field that cannot be changed."""
     known = {item.name for item in fields(old) if item.init and item.compare}
     for name in changes:
-        if name not in known - {"name", "tenant"}:
+        if name not in known - {"name", "tenant"} - old.marks:
             raise InvalidRequest(f"a {old.kind} has no such field to change", field=name)
+    unset = {name for name in old.chosen & changes.keys() if changes[name] in (None, (), [])}
+    changes = {name: value for name, value in changes.items() if name not in unset}
     new = replace(old, **changes)
     for name in sorted(old.fixed & changes.keys()):
         if getattr(new, name) != getattr(old, name):

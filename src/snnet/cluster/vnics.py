@@ -6,24 +6,17 @@ from collections.abc import Iterable, Mapping
 
 from snnet.contract import Conflict, Delete, Put, Reading
 from snnet.contract.registries import Write
+from snnet.core.addressing import check_extra
 
 from . import keys, stored
+from .addresses import holder
 from .documents import Forward, PublicIp, Vnic
 from .drafts import Draft, check_same, seen
+from .networks import needed_network
 from .node_info import NodeInfo
 from .placing import chosen
 from .rules import forwards_of, public_ips_of
-from .security import joined, left, refer
-
-
-def read_vnic(reading: Reading, tenant: str, name: str) -> Vnic | None:
-    """The VNIC as it was read (its claim and its document), or None."""
-    claim = reading.entries.get(keys.vnic_name(tenant, name))
-    if claim is None:
-        return None
-    key = keys.vnic(str(claim.document["node"]), tenant, name)
-    entry = reading.entries.get(key)
-    return None if entry is None else stored.read(Vnic, key, entry)
+from .security import joined, left, reads, refer
 
 
 def repeated(old: Vnic, wanted: Vnic, given: frozenset[str]) -> Draft[Vnic]:
@@ -57,10 +50,25 @@ def bare_creation(made: Vnic, network_revision: int) -> Draft[Vnic]:
     )
 
 
+def check_mac(wanted: Vnic, reading: Reading) -> None:
+    """Raise Conflict if another VNIC of the network has the MAC: DHCP knows guests by it."""
+    for _, claim in keys.objects(reading.entries, keys.addresses(wanted.tenant, wanted.network)):
+        held = claim.document.get("mac") == wanted.mac and wanted.mac is not None
+        if held and claim.document.get("vnic") != wanted.name:
+            raise Conflict(f"MAC {wanted.mac} belongs to {holder(claim)}: choose another MAC")
+
+
+def update_reads(vnic: Vnic) -> list[str]:
+    """What :func:`update` has to have read."""
+    return [keys.network(vnic.tenant, vnic.network), *reads(vnic)]
+
+
 def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
     """Write a VNIC with other values; another node takes it from the old one."""
     assert old.node is not None
     assert new.node is not None
+    if new.extra_addresses != old.extra_addresses:
+        check_extra(new.extra_addresses, needed_network(reading, new.tenant, new.network).subnet)
     before, after = (keys.vnic(vnic.node or "", vnic.tenant, vnic.name) for vnic in (old, new))
     writes: list[Write] = [Put(after, new.document())]
     if before != after:

@@ -69,6 +69,8 @@ class Writer:
             )
             network = networks.needed_network(reading, *place)
             check_extra(wanted.extra_addresses, network.subnet)
+            if wanted.mac is not None:
+                vnics.check_mac(wanted, self.registry.read(keys.addresses(*place)))
             pool = self._pool(network)
             node = wanted.node or vnics.choose_node(
                 wanted, read_nodes(reading), socket.gethostname()
@@ -156,6 +158,8 @@ class Writer:
                 return Draft(old)
             target = getattr(new, "to", None)
             reads = [keys.vnic_name(tenant, target)] if target else security.reads(new)
+            if isinstance(new, Vnic):
+                reads = vnics.update_reads(new)
             return write(old, new, self.registry.read(*reads))
 
         return carry_out(self.registry, decide)

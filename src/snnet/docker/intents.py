@@ -20,6 +20,7 @@ from snnet.cluster.drafts import Draft, seen
 from snnet.config import VnicRole
 from snnet.contract import Conflict, Delete, Entry, IPAddress, Put, Reading, Registry, Stale
 from snnet.contract.addresses import gateway_of
+from snnet.core.addressing import mac_for
 
 from .pools import Pools
 from .state import Address, Changes, Document, Endpoint, Network, Pool, State, Table
@@ -105,12 +106,15 @@ class ClusterState(State):
             managed_by=self.manager,
         )
         name = keys.vnic_name(made.tenant, made.name)
-        reading = self._registry.read(keys.network(*endpoint.scope), name)
+        given = endpoint.mac != mac_for(endpoint.ips)
+        others = [keys.addresses(*endpoint.scope)] if given else []
+        reading = self._registry.read(keys.network(*endpoint.scope), name, *others)
         found = networks.needed_network(reading, *endpoint.scope)
         if found.subnet != network.subnets:
             raise Conflict(f"{found.title} has another subnet now: create Docker's network again")
         if name in reading.entries:
             raise Conflict(f"{made.title} is there already: try again")
+        vnics.check_mac(made, reading)
         return vnics.bare_creation(made, found.revision)
 
     def _vnic_gone(self, endpoint: Endpoint) -> Draft[Any]:
