@@ -161,7 +161,7 @@ class Host:
 
 def _lasts(key: str) -> bool:
     """Whether a document is about more than networks and VNICs; agents write soon."""
-    kept = (keys.NODES, keys.ALIVE, keys.STATUS, keys.CONCENTRATORS, f"{keys.ROOT}claims/tenants/")
+    kept = (keys.NODES, keys.ALIVE, keys.STATUS, keys.CONCENTRATORS)
     return key.startswith(kept)
 
 
