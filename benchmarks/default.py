@@ -27,6 +27,8 @@ from .timing import Result, each, median, seconds
 ROUNDS = 9
 MANY, SUBNETS = 5000, 10
 RESETS = 3
+CARRIER = 1.5
+"""Seconds until the kernel has noted of all new links that they have no carrier."""
 DESTROYED = 5
 CPU = time.process_time
 
@@ -182,8 +184,8 @@ def _resets(
     for _ in range(RESETS):
         for times, work in ((resets, node.reset_network), (deletions, alone)):
             _all(node, configs)
+            time.sleep(CARRIER)
             node.rebuild_topology()
-            settle()
             times.append(seconds(work))
         node.rebuild_topology()
         node.reset_network()
