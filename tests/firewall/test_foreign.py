@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -17,7 +18,7 @@ from snnet.contract import (
     ZoneLink,
 )
 from snnet.firewall import foreign
-from snnet.firewall.foreign import Flow, Item, drops, flows
+from snnet.firewall.foreign import Flow, Item, drops, flows, unaccepted
 from snnet.system.process import Completed
 from snnet.system.reach import Reach
 
@@ -208,7 +209,20 @@ def test_flows_are_what_the_rules_let_through(monkeypatch: pytest.MonkeyPatch, s
         Flow("br1", "eth0", False, (NET1,), ()),
         Flow("eth0", "br1", False, (), (NET1,)),
     ]
-    assert flows(0, ours) == ([BRIDGED] if seen else []) + routed
+    assert flows(0, ours) == [replace(BRIDGED, in_ip=seen), *routed]
+
+
+def test_bridges_drop_frames_that_ip_does_not_see() -> None:
+    """As ``ebtables -P FORWARD DROP`` does: no frame passes, whatever br_netfilter is."""
+    frames = replace(BRIDGED, in_ip=False)
+    stop = chain(policy="drop")
+    bridge = {"chain": {**stop["chain"], "family": "bridge"}}
+    (line,) = drops([stop, bridge], [frames])
+    assert line.startswith("table bridge")
+    assert "through br9, by its policy" in line
+    assert "bridge-nf-call" not in line
+    assert len(drops([stop, bridge], [BRIDGED])) == 2
+    assert unaccepted([], [frames, BRIDGED]) == [BRIDGED]
 
 
 def test_a_zone_of_one_link_has_no_flow(monkeypatch: pytest.MonkeyPatch) -> None:

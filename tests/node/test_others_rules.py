@@ -51,3 +51,28 @@ def test_what_drops_dhcp_is_named(real_walled: World, name: str) -> None:
     close(real_walled, name)
     (line,) = about(cnci.verify())
     assert "(and " in line, "DHCP, DNS and the tunnel are stopped"
+
+
+BRIDGE_CLOSINGS = {
+    "nft": (
+        "nft -f -",
+        "add table bridge theirs\n"
+        "add chain bridge theirs one { type filter hook forward priority 10; policy drop; }",
+    ),
+    "ebtables": ("ebtables -P FORWARD DROP", ""),
+}
+
+
+@pytest.mark.parametrize("name", BRIDGE_CLOSINGS)
+@pytest.mark.parametrize("bridged", ["0", "1"])
+def test_what_drops_frames_on_bridges_is_named(real_walled: World, name: str, bridged: str) -> None:
+    """Chains of bridges see every frame, whether those of IP do (br_netfilter) or not."""
+    netns = real_walled.kernel.host.netns.fd
+    run(["sysctl", "-qw", f"net.bridge.bridge-nf-call-iptables={bridged}"], netns=netns)
+    node = real_walled.node()
+    made = node.create_vnic(vm()).vnic
+    assert node.verify() == []
+    command, text = BRIDGE_CLOSINGS[name]
+    run(command.split(), input=text + "\n", netns=netns)
+    (line,) = node.verify()
+    assert f"drops what snnet lets through: through {made.bridge}, by its policy" in line

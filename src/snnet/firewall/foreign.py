@@ -68,6 +68,8 @@ class Flow:
     """Whether the host does not track it, so that no NAT rule can rewrite it."""
     versions: frozenset[int] = frozenset({4})
     """The versions of IP that it has."""
+    in_ip: bool = True
+    """Whether IP's hooks see it; those of bridges see every bridged frame."""
     uplink: str = _OUTSIDE
     """The link that stands for the outside: the host's uplink, where it is known."""
 
@@ -82,16 +84,18 @@ class Flow:
 
 
 def flows(netns: int, ours: Iterable[Noun]) -> list[Flow]:
-    """Return what the rules let through, as IP's hooks see it."""
+    """Return what the rules let through."""
     ours = list(ours)
     networks = {noun.link: noun.networks for noun in ours if isinstance(noun, ZoneLink)}
     seen = _bridged_is_seen(netns)
     untracked = any(isinstance(noun, Untracked) for noun in ours)
     guests = _versions(ip for noun in ours if isinstance(noun, AntiSpoof) for ip in noun.addresses)
     found = [
-        Flow(noun.bridge, noun.bridge, bridged=True, untracked=untracked, versions=guests)
+        Flow(
+            noun.bridge, noun.bridge, bridged=True, untracked=untracked, versions=guests, in_ip=seen
+        )
         for noun in ours
-        if isinstance(noun, BridgeAccept) and seen
+        if isinstance(noun, BridgeAccept)
     ]
     links = [noun for noun in ours if isinstance(noun, ZoneLink)]
     for one, other in zip(links, links[1:] + links[:1], strict=True):
@@ -159,7 +163,7 @@ def drops(ruleset: Sequence[Item], wanted: Sequence[Flow]) -> list[str]:
             place = f"{chain['family']} {chain['table']}"
             command = _accepting(chain, flow)
             cure = f", or: {command}" if command else ""
-            if flow.bridged:
+            if flow.bridged and chain["family"] != "bridge":
                 cure = f"; or, if nobody needs it, set {BRIDGED_TO_IP} to 0"
             lines.append(
                 f"table {place}, chain {chain['name']} (hook {chain['hook']}) drops what snnet "
@@ -199,7 +203,7 @@ def translations(rules: Ruleset, wanted: Sequence[Flow]) -> list[str]:
     lines = []
     for chain in rules.base_chains("nat"):
         for flow in wanted:
-            if flow.bridged and not flow.untracked and rules.translates(chain, flow):
+            if flow.bridged and flow.in_ip and not flow.untracked and rules.translates(chain, flow):
                 lines.append(
                     f"table {chain['family']} {chain['table']}, chain {chain['name']} (hook "
                     f"{chain['hook']}) translates frames {flow}; set {BRIDGED_TO_IP} to 0, or "
@@ -237,7 +241,7 @@ class Ruleset:
 
     def stops(self, chain: Item, flow: Flow) -> str | None:
         """Return what in the base chain certainly drops the flow, or None."""
-        if chain["family"] == "bridge" and not flow.bridged:
+        if not (flow.bridged if chain["family"] == "bridge" else flow.in_ip):
             return None
         if {"ip": 4, "ip6": 6}.get(chain["family"], min(flow.versions)) not in flow.versions:
             return None
@@ -338,7 +342,8 @@ def unaccepted(rules: Iterable[str], wanted: Iterable[Flow]) -> list[Flow]:
     return [
         flow
         for flow in wanted
-        if not any(came in (None, flow.came) and goes in (None, flow.goes) for came, goes in links)
+        if flow.in_ip
+        and not any(came in (None, flow.came) and goes in (None, flow.goes) for came, goes in links)
     ]
 
 

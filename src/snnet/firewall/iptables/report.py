@@ -22,7 +22,7 @@ from snnet.contract import (
 from snnet.firewall.foreign import DOCKER_USER, Flow, accepting_in_forward, unaccepted
 
 from . import layout
-from .layout import ARP, IP, IP6, Content, Section
+from .layout import ARP, BRIDGE, IP, IP6, Content, Section
 from .programs import Programs
 from .rules import render
 from .saved import DECIDES, STOPS, SavedTable, parse_saved
@@ -131,7 +131,21 @@ def obstacles(
             for hook, chain in ours.items():
                 lines += _before(programs, section, table, hook, chain)
         lines += _others(programs, family, wanted)
+    frames = [flow for flow in wanted if flow.bridged]
+    if frames and any(section.family == BRIDGE for section in jumps):
+        lines += _policy_of_bridges(programs, frames[0])
     return lines
+
+
+def _policy_of_bridges(programs: Programs, frames: Flow) -> Iterator[str]:
+    table = parse_saved(programs.save(BRIDGE)).get("filter", SavedTable())
+    accepted = any(table.reaches(rule, {"ACCEPT"}) for rule in table.rules.get("FORWARD", []))
+    if table.policies.get("FORWARD") in STOPS and not accepted:
+        program = programs.name(BRIDGE)
+        yield (
+            f"{program} table filter, chain FORWARD drops what snnet lets through: {frames}, by "
+            f"its policy; have its owner accept them there, or: {program} -P FORWARD ACCEPT"
+        )
 
 
 def _before(
