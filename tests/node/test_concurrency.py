@@ -170,7 +170,10 @@ def test_waiting_counts_against_the_deadline(slow: FakeWorld) -> None:
     cancel = threading.Event()
     threading.Timer(0.05, cancel.set).start()
     with pytest.raises(snnet.Cancelled):
-        node.verify(cancel=cancel)  # which has no other limit
+        node.rebuild_topology(cancel=cancel)  # which has no other limit
+    node.api_timeout = 0.04
+    with pytest.raises(snnet.Timeout, match=r"verify was not done within 0\.04 s"):
+        node.verify()
     kernel.go_on.set()
     thread.join(PATIENCE)
     assert slow.links() == []

@@ -459,6 +459,8 @@ INNER = {
 }
 """Methods whose errors may name a call that they make."""
 
+ACTIONS = {"created", "updated", "removed", "kept", "failed"}
+
 
 @named(*CHANGING, works=True)
 @pytest.mark.parametrize("error", [REFUSED[0], KeyboardInterrupt])
@@ -473,6 +475,14 @@ def test_an_error_names_its_method(
     result, raised = run(case, node)
     close(result)
     heard = [said for hook, _, said in recorder.heard if hook == "failed"]
+    if isinstance(result, snnet.Reconciled):
+        assert {item.action for item in result.items} <= ACTIONS
+        assert all(isinstance(item.key, tuple) for item in result.items)
+        assert result.failed == [item for item in result.items if item.action == "failed"]
+    if isinstance(result, snnet.Report):
+        assert all(isinstance(line, str) for line in (*result.healed, *result.orphans))
+    if case.kind is Kind.REPORT and not isinstance(result, snnet.Report):
+        heard += [item.error for item in items(result or []) if item.error is not None]
     if isinstance(raised, snnet.SnnetError):
         heard.append(raised)
     verb = case.method.partition(".")[2]
