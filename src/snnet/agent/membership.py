@@ -101,7 +101,8 @@ class Membership:
             raise Conflict(
                 f"an agent on another host ({address or 'its address is not known yet'}) runs "
                 f"as node {self._node!r}: give each host a name of its own ('node' in the "
-                "settings), or stop that agent"
+                "settings), or stop that agent; after a crash of this host its session ends by "
+                "itself"
             )
         expected = seen(reading, [key, alive])
         if self._number is not None:
