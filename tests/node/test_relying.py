@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import pytest
 
+import snnet
 from snnet.backends.fake import FakeFirewall
 from snnet.contract import Add, Bridge, Driver, Noun, Owned, Remove, Tap, Vxlan
-from tests.node.world import FakeWorld, vm
+from snnet.node.noted import noted
+from snnet.system.host import RealHost
+from tests.node.world import FakeWorld, RealWorld, vm
 
 
 @contextmanager
@@ -126,3 +130,23 @@ def test_a_rule_that_is_there_already_does_not_hinder_the_first_vnic(fake: FakeW
         assert node.verify() == [], rule
         node.destroy_vnic(vm(9))
         assert fake.text() == before, rule
+
+
+@pytest.mark.kernel
+def test_who_only_looks_locks_no_record(real: RealWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runtime directory may be on a file system that is mounted read-only."""
+    with real.node() as node:
+        node.create_vnic(vm())
+        known = node.topology()
+
+    def refused(self: RealHost, name: str) -> NoReturn:
+        raise snnet.SnnetError(f"cannot open the lock of {name}: Read-only file system")
+
+    monkeypatch.setattr(RealHost, "record", refused)
+    with real.node(read_only=True) as watcher:
+        assert watcher.verify() == []
+        assert watcher.topology() == known
+    assert list(noted(real.kernel.host)) == ["cn:cn-1"]
+    monkeypatch.undo()
+    with real.node() as node:
+        node.reset_network()

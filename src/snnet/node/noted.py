@@ -52,12 +52,11 @@ def forget(host: Host, owner: Owner) -> None:
 
 def noted(host: Host) -> dict[str, dict[str, Any]]:
     """The settings of the nodes of a namespace, by owner."""
-    with host.record(EPOCHS) as record:
-        return {
-            key.removeprefix(_PREFIX): settings
-            for key, settings in record.items()
-            if key.startswith(_PREFIX)
-        }
+    return {
+        key.removeprefix(_PREFIX): settings
+        for key, settings in host.recorded(EPOCHS).items()
+        if key.startswith(_PREFIX)
+    }
 
 
 def before(host: Host, owner: Owner) -> Before | None:

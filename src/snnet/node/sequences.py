@@ -26,8 +26,7 @@ def next_epoch(host: Host, owner: Owner) -> int:
     It is the time in seconds, or one more than the last: the record ends with the
     namespace, and after a reboot the clock alone tells what is later.
     """
-    with host.record(EPOCHS) as record:
-        before = record.get(str(owner), 0)
+    before = host.recorded(EPOCHS).get(str(owner), 0)
     return max(before + 1 if isinstance(before, int) else 1, int(time.time()))
 
 
