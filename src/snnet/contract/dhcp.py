@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import ClassVar
 
@@ -21,6 +20,7 @@ from .addresses import (
     of_family,
 )
 from .errors import InvalidRequest, shown
+from .frozen import frozen
 from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
 GENERATED_PREFIX_MIN = 20
@@ -30,7 +30,7 @@ PREFIXES = {4: (16, 29), 6: (48, 126)}
 """By IP version, the shortest and the longest prefix of a subnet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class DhcpEntry:
     """One static lease.  A guest with an address of each family has two."""
 
@@ -43,7 +43,7 @@ class DhcpEntry:
         return {"mac": self.mac, "address": str(self.address), "hostname": self.hostname}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class DhcpScope(Owned):
     """DHCP and DNS for one subnet on the bridge ``link``.
 
@@ -121,7 +121,7 @@ class DhcpScope(Owned):
         return f"dhcp {' '.join(map(str, self.subnets))} mtu {self.mtu}{extra} dev {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class DhcpLease(Noun):
     """A lease that a guest holds.  Drivers only read it; ``snapshot`` has it when asked for.
 

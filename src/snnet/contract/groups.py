@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from typing import ClassVar
 
 from .errors import InvalidRequest, shown
+from .frozen import frozen
 from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 from .values import plain_int, plain_text
 
@@ -205,7 +206,7 @@ def _fault(*names: str) -> str | None:
     return None if wrong is None else f"{wrong!r} is not the id of a tenant or group"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class GroupMembers(Owned):
     """Addresses of members of a tenant's group that are not at ports of this host.
 
@@ -238,7 +239,7 @@ class GroupMembers(Owned):
         return f"members of group {self.group} of {self.tenant}:{addresses or ' none elsewhere'}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class GroupRules(Owned):
     """The rules of a tenant's group; the groups that they name have ``GroupMembers``."""
 
@@ -262,7 +263,7 @@ class GroupRules(Owned):
         return f"group {self.group} of {self.tenant}: {rules}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class PortGroups(Owned):
     """The port ``link`` is a member of these groups, which have rules and members.
 

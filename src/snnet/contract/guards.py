@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
 
 from .addresses import link_local_of
+from .frozen import frozen
 from .noun import IPAddress, IPNetwork, Key, Noun, Owned
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Untracked(Owned):
     """The host does not track, defragment or translate frames from the bridge port ``link``.
 
@@ -38,7 +38,7 @@ class Untracked(Owned):
         return f"no tracking of frames from port {self.link}{router}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class TunnelGuard(Owned):
     """The host takes packets for the tunnel ``link`` from ``remote``, and drops those of others.
 
@@ -74,7 +74,7 @@ class TunnelGuard(Owned):
         return f"only {self.remote} to tunnel {self.link} ({where})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class HostIsolation(Owned):
     """Guests behind ``link`` cannot reach the host's own addresses.
 
@@ -96,7 +96,7 @@ class HostIsolation(Owned):
         return f"host out of reach{' by IP' if not self.arp else ''}{but} from {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class HostServices(Owned):
     """From ``link``, only DHCP, DNS and ICMP of the host's own services can be reached.
 
@@ -115,7 +115,7 @@ class HostServices(Owned):
         return f"only DHCP, DNS and ICMP to the host from {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class AntiSpoof(Owned):
     """The guest behind ``link`` can send only with this MAC and these addresses.
 
@@ -153,7 +153,7 @@ class AntiSpoof(Owned):
         return f"only {self.mac} {addresses} from {'port' if self.bridged else 'link'} {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class DhcpGuard(Owned):
     """Messages from the bridge port ``link`` to DHCP servers are about this MAC only.
 
@@ -173,7 +173,7 @@ class DhcpGuard(Owned):
         return f"only leases of {self.mac} from port {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class ArpGuard(Owned):
     """ARP from ``link``, which is not a bridge port, has this MAC and address as its sender's.
 
@@ -194,7 +194,7 @@ class ArpGuard(Owned):
         return f"only {self.mac} {self.address} by ARP from link {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class MssClamp(Owned):
     """TCP connections over ``link`` use segments of at most ``mtu`` bytes with their headers.
 

@@ -9,9 +9,10 @@ header.  MAC addresses are lower-case and colon-separated.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Protocol
 
+from .frozen import frozen
 from .noun import NO_DIFFERENCE, Key, Noun
 
 LINK_GROUP = 0x736E6E74
@@ -64,7 +65,7 @@ Settings = tuple[tuple[str, int], ...]
 """Names and values of settings of a link's kind or of its bridge port."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Link(Noun):
     """Any link.
 
@@ -148,7 +149,7 @@ class Link(Noun):
         return {"master": self.master, "mac": self.mac, "mtu": self.mtu}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Bridge(Link):
     """A bridge.  With ``mac`` its MAC is fixed; without, the MAC follows the ports."""
 
@@ -161,7 +162,7 @@ class Bridge(Link):
     host through it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Tap(Link):
     """A persistent tap.
 
@@ -191,7 +192,7 @@ class Tap(Link):
         return {**Link.details(self), "user": user}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Veth(Link):
     """One end of a veth pair; ``peer`` is the other end.
 
@@ -213,7 +214,7 @@ class Veth(Link):
         return {**Link.details(self), "peer": self.peer, "in": self.peer_namespace}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Ifb(Link):
     """An intermediate functional block (drivers/net/ifb.c): sends what is redirected to it.
 
@@ -224,7 +225,7 @@ class Ifb(Link):
     kinds: ClassVar[tuple[str, ...]] = ("ifb",)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Macvtap(Link):
     """A macvtap on ``lower``; its character device is /dev/tap<index>.
 
@@ -257,7 +258,7 @@ class Macvtap(Link):
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Other(Link):
     """A link of a kind that snnet only reads.
 

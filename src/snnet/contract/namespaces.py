@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from .frozen import frozen
 from .links import link_key
 from .noun import Key, Noun
 
@@ -14,7 +14,7 @@ def namespace_key(name: str) -> Key:
     return ("namespace", name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Namespace(Noun):
     """A network namespace with a name, as ``ip netns add`` creates it (ip-netns(8)).
 
@@ -40,7 +40,7 @@ class Namespace(Noun):
         return f"namespace {self.name}{alias}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Attached(Noun):
     """A link that somebody else created is up, and a port of ``master`` if that is given.
 
@@ -66,7 +66,7 @@ class Attached(Noun):
         return f"attached {self.link}{port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Inside(Noun):
     """A noun in another namespace of the host.  Use it with ``find`` only, like ``Path``."""
 

@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from .frozen import frozen
 from .noun import IPAddress, IPNetwork, Key, Owned, in_order
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 """The protocols with ports."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Masquerade(Owned):
     """Packets that leave by ``device`` get an address of the device (source NAT).
 
@@ -33,7 +33,7 @@ class Masquerade(Owned):
         return f"masquerade{' of IPv6 too' if self.nat66 else ''} on {self.device}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class TranslatedSource(Owned):
     """Packets from ``source`` that leave by a link of no zone get an address of that link."""
 
@@ -48,7 +48,7 @@ class TranslatedSource(Owned):
         return f"translate the source {self.source}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class PortForward(Owned):
     """``protocol`` ``port`` on ``device`` goes to ``target``:``target_port``.
 
@@ -120,7 +120,7 @@ class PortForward(Owned):
         return f"port {self.protocol}/{self.port} on {self.device}{at} to {to}{only}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class PublicIp(Owned):
     """``public`` on ``device`` stands for ``internal``, one to one, in both directions."""
 

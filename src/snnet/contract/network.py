@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from .addresses import NO_MAC
 from .errors import Unsupported
+from .frozen import frozen
 from .links import link_key
 from .noun import IPAddress, IPInterface, IPNetwork, Key, Noun, Owned
 
@@ -29,7 +30,7 @@ DADFAILED = "dadfailed"
 """What the kernel may say of an address, in the words of ip-address(8)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Address(Noun):
     """An address with its prefix on a link; the kernel adds the connected route.
 
@@ -60,7 +61,7 @@ class Address(Noun):
         return f"address {self.address} dev {self.link}{how}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Neighbour(Noun):
     """A permanent neighbour entry.
 
@@ -86,7 +87,7 @@ class Neighbour(Noun):
         return f"neighbour {self.address} lladdr {self.lladdr} dev {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class ProxyNeighbour(Noun):
     """The host answers ARP or ND on ``link`` for an address that it routes elsewhere.
 
@@ -111,7 +112,7 @@ class ProxyNeighbour(Noun):
         return f"proxy {self.address} dev {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Fdb(Noun):
     """A permanent forwarding entry of a vxlan: frames to ``mac`` go to ``remote``.
 
@@ -139,7 +140,7 @@ class Fdb(Noun):
         return f"fdb {self.mac} dst {self.remote} dev {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class BridgeFdb(Noun):
     """A static entry of a bridge: frames to ``mac`` leave by its port ``link``, a vxlan.
 
@@ -163,7 +164,7 @@ class BridgeFdb(Noun):
         return f"fdb {self.mac} master static dev {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Route(Noun):
     """A unicast route, metric 0, of the main table or of one of snnet's own.
 
@@ -203,7 +204,7 @@ class Route(Noun):
         return f"route {self.destination}{via} dev {self.link}{onlink}{own}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class PolicyRule(Noun):
     """Packets from ``source`` are routed by the table (ip-rule(8)), the lowest priority first.
 
@@ -226,7 +227,7 @@ class PolicyRule(Noun):
         return f"policy rule {self.priority} from {self.source} table {self.table}{specific}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Path(Noun):
     """How the host would reach ``remote`` now: the link and the source address.
 
@@ -245,7 +246,7 @@ class Path(Noun):
         return f"path to {self.remote} from {self.source} dev {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Sysctl(Noun):
     """A kernel parameter of the namespace, by its dotted name.
 
@@ -265,7 +266,7 @@ class Sysctl(Noun):
         return f"sysctl {self.name}={self.value}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class SharedSysctl(Owned):
     """``owner`` needs the kernel parameter ``name`` of the namespace to be ``value``.
 
@@ -288,7 +289,7 @@ class SharedSysctl(Owned):
         return f"sysctl {self.name}={self.value} for {self.owner}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class DockerAccept(Owned):
     """Docker's chain DOCKER-USER lets through what comes by ``link`` and what goes to it.
 

@@ -8,7 +8,7 @@ a wanted noun means "any value the kernel chooses".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from ipaddress import (
     IPv4Address,
@@ -22,6 +22,7 @@ from operator import attrgetter
 from typing import Any, ClassVar
 
 from .errors import CAPABILITY
+from .frozen import frozen
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -44,7 +45,7 @@ class _Keyed:
     """The noun that ``is_like`` found to be equal last, if it ever did."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Noun(_Keyed):
     """One object on a host, wanted or found."""
 
@@ -117,7 +118,7 @@ class Noun(_Keyed):
         return " ".join(self.key)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Owned(Noun):
     """A noun that names its owner itself, because it has no alias.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from .frozen import frozen
 from .noun import IPAddress
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class HostPacket:
     """A kind of packet for the host itself, or from it; None stands for any value."""
 
@@ -39,7 +38,7 @@ class HostPacket:
         return f"{self.what} ({of}) {way} {other} by {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Announcement:
     """An address is reached by ``link`` from now on, and has this MAC (None: the link's own)."""
 
@@ -56,7 +55,7 @@ class Announcement:
         return f"{self.address}{mac} by {self.link}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Dropped:
     """Packets that rules of a node dropped: how many, why, and by which link they came.
 

@@ -9,11 +9,11 @@ the link, as if it had just arrived.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
 from .errors import InvalidRequest, shown
+from .frozen import frozen
 from .links import link_key
 from .noun import Key, Noun
 
@@ -76,7 +76,7 @@ def show_rate(bits: int) -> str:
     return f"{bits}bit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Shaper(Noun):
     """A token bucket filter at the root of a link: it sends at most ``rate`` bits a second.
 
@@ -119,7 +119,7 @@ class Shaper(Noun):
         return f"shaper {self.link} rate {show_rate(self.rate)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Redirect(Noun):
     """A filter that passes everything that ``link`` receives to ``to``, an ``Ifb`` that is up.
 

@@ -7,9 +7,9 @@ chooses when it builds tunnels; docs/adding-a-tunnel-kind.md lists the files of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from .frozen import frozen
 from .links import Link
 from .noun import IPAddress
 
@@ -23,7 +23,7 @@ _UDP_HEADER = 8  # RFC 768
 _VNI_HEADER = 8  # VXLAN (RFC 7348, 5) and Geneve without options (RFC 8926, 3.4)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Tunnel(Link):
     """The base of all tunnels, with the outer destination and TTL."""
 
@@ -87,7 +87,7 @@ class Tunnel(Link):
         return self.identity(self.wire_key, self.wire_local, self.remote, self.wire_port)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Gretap(Tunnel):
     """Ethernet over GRE (RFC 2784, RFC 2890), point to point.
 
@@ -131,7 +131,7 @@ class Gretap(Tunnel):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Gre(Tunnel):
     """IP over multipoint GRE: neighbour entries give the underlay address of each peer."""
 
@@ -166,7 +166,7 @@ class Gre(Tunnel):
         return {**Link.details(self), "key": self.tunnel_key, "local": self.local}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Vxlan(Tunnel):
     """VXLAN (RFC 7348) without learning.  Without ``remote``, fdb entries give the remotes."""
 
@@ -202,7 +202,7 @@ class Vxlan(Tunnel):
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Geneve(Tunnel):
     """Geneve (RFC 8926), point to point.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from .frozen import frozen
 from .noun import IPAddress, IPNetwork, Key, Owned, in_order
 
 TUNNEL_PORTS = ((4789, 4789), (6081, 6081), (16384, 32767))
@@ -12,7 +12,7 @@ TUNNEL_PORTS = ((4789, 4789), (6081, 6081), (16384, 32767))
 geneve (RFC 8926), and vxlan between two nodes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Zone(Owned):
     """Links that reach each other, and nothing else unless a rule allows it.
 
@@ -42,7 +42,7 @@ class Zone(Owned):
         return f"zone {self.zone}{outbound}{' of' if networks else ''}{networks}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class ProtectedNetwork(Owned):
     """Members of zones cannot open connections out of their zone to tunnels in ``network``.
 
@@ -64,7 +64,7 @@ class ProtectedNetwork(Owned):
         return f"zones keep away from{'' if self.closed else what} {self.network}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class ZoneLink(Owned):
     """``link`` is in the zone, which must exist.  A link is in at most one zone.
 
@@ -85,7 +85,7 @@ class ZoneLink(Owned):
         return f"zone {self.zone} link {self.link}{networks}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class BridgeAccept(Owned):
     """Frames between the ports of ``bridge`` pass; nothing is routed from or to it."""
 
@@ -100,7 +100,7 @@ class BridgeAccept(Owned):
         return f"accept through bridge {self.bridge}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class OpenAddress(Owned):
     """``address`` is behind a link of a zone, and everybody may open connections to it."""
 
@@ -115,7 +115,7 @@ class OpenAddress(Owned):
         return f"let everybody reach {self.address}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class ExternalForward(Owned):
     """Guests on ``bridge`` may open connections by ``device``, which has a ``Masquerade``."""
 

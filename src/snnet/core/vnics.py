@@ -28,6 +28,7 @@ from snnet.contract import (
     Veth,
 )
 from snnet.contract.addresses import gateway_of, mac_of
+from snnet.contract.frozen import frozen
 
 from . import identity as ids
 from .addressing import Addresses, Networks, written
@@ -148,7 +149,7 @@ class TenantSubnet:
         return ids.name(Owner(role, node), ids.BRIDGE, *self.id)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen(kw_only=False, repr=False)
 class Vnic:
     """A tenant's virtual NIC on this node.
 

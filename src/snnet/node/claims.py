@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from snnet.contract import InvalidRequest
@@ -46,12 +45,30 @@ def nobody(thing: Thing) -> bool:
     return False
 
 
-@dataclass(eq=False, slots=True)
-class _Holding:
-    """A claim in use, and the thread of its call."""
+class Holding:
+    """A claim that is held during a ``with`` block.
 
-    claim: Claim
-    thread: int
+    Whoever interrupts the end of the block has it given back with the object.
+    """
+
+    __slots__ = ("_claims", "_deadline", "_decide", "_number")
+
+    def __init__(self, claims: Claims, decide: Callable[[Held], Claim], deadline: Deadline) -> None:
+        self._number: int | None = None
+        self._claims = claims
+        self._decide = decide
+        self._deadline = deadline
+
+    def __enter__(self) -> Claim:
+        self._number = number = id(self)
+        return self._claims.take(number, self._decide, self._deadline)
+
+    def __exit__(self, *_: object) -> None:
+        if self._number is not None:
+            self._claims.give_back(self._number)
+            self._number = None
+
+    __del__ = __exit__
 
 
 class Claims:
@@ -66,36 +83,38 @@ class Claims:
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
         self._limit = limit
-        self._held: list[_Holding] = []
+        self._held: dict[int, tuple[Claim, int]] = {}
+        """Claims in use, by a number of their own, and the threads of their calls."""
         self._waiting = 0
         """Calls that wait for a claim."""
         self._draining = 0
         self._closed = False
         self._release: Callable[[], None] | None = None
 
-    @contextmanager
-    def hold(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Iterator[Claim]:
-        """Wait until the claim that ``decide`` returns is free, and hold it for the block.
+    def hold(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Holding:
+        """Wait until the claim that ``decide`` returns is free, and hold it for a block.
 
         Calls ``decide`` again after every wait, with the lock held.  Raises Timeout or
         Cancelled as the deadline does, and InvalidRequest after ``close``.
         """
-        mine = _Holding(WHOLE_NODE, threading.get_ident())
-        # From here on, an interrupt may arrive at any instruction.
-        try:
-            with self.lock:
-                mine.claim = self._wait(decide, deadline)
-                self._held.append(mine)
-            yield mine.claim
-        finally:
-            with self.lock:
-                if mine in self._held:
-                    self._held.remove(mine)
-                release = None if self._held else self._release
-                if self._waiting or self._closed:
-                    self._changed.notify_all()
-            if release is not None:
-                release()
+        return Holding(self, decide, deadline)
+
+    def take(self, number: int, decide: Callable[[Held], Claim], deadline: Deadline) -> Claim:
+        """Wait until the claim is free, and hold it under this number."""
+        with self.lock:
+            claim = self._wait(decide, deadline)
+            self._held[number] = claim, threading.get_ident()
+        return claim
+
+    def give_back(self, number: int) -> None:
+        """Hold the claim of this number no more, if it was ever held."""
+        with self.lock:
+            self._held.pop(number, None)
+            release = None if self._held else self._release
+            if self._waiting or self._closed:
+                self._changed.notify_all()
+        if release is not None:
+            release()
 
     def _wait(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Claim:
         claim = decide(self._is_held)
@@ -123,10 +142,10 @@ class Claims:
             return not self._held
         if self._draining or len(self._held) >= self._limit:
             return False
-        return not (self._held and any(other.claim.bars(claim) for other in self._held))
+        return not (self._held and any(other.bars(claim) for other, _ in self._held.values()))
 
     def _is_held(self, thing: Thing) -> bool:
-        return any(thing in other.claim.alone for other in self._held)
+        return any(thing in other.alone for other, _ in self._held.values())
 
     def close(self, release: Callable[[], None], patience: float) -> None:
         """Grant no more claims, and call ``release`` when all are released.
@@ -138,7 +157,7 @@ class Claims:
             self._closed = True
             self._changed.notify_all()
             mine = threading.get_ident()
-            if all(other.thread != mine for other in self._held):
+            if all(thread != mine for _, thread in self._held.values()):
                 self._changed.wait_for(lambda: not self._held, patience)
             if self._held:
                 self._release = release

@@ -171,48 +171,46 @@ class Engine(Generic[R]):
         host = self._trusting if call.trusts and not self._listeners else self._host
         alone = False
         while True:
-            with self._claim(call, alone, deadline, whole) as claim, self._settling(call, claim):
-                with self.claims.lock:
-                    known = call.read(self.records, claim)
-                draft = call.draft(known, host.for_draft())
-                if draft.plan.operations and not claim.everything and not _covered(draft, claim):
-                    assert not alone, f"{call.what} plans more than it claims"
-                    alone = True
-                    continue
+            with self._claim(call, alone, deadline, whole) as claim:
+                intended = self._intended(call, claim)
                 try:
-                    result, done = self._carry_out(call, draft, deadline, news, host)
-                except (Exists, Missing) as error:
-                    if host.looking and isinstance(error, Exists):
-                        raise _collision(error) from error
-                    if host.looking:
-                        raise
-                    # The draft relied on something that is wrong: look, and repair it.
-                    host, alone = self._host, True
-                    news.forget()
-                    continue
-                except FatalError:
                     with self.claims.lock:
-                        call.abandon(self.records, draft)
-                    raise
+                        known = call.read(self.records, claim)
+                    draft = call.draft(known, host.for_draft())
+                    if draft.plan.operations and not _covered(draft, claim):
+                        assert not alone, f"{call.what} plans more than it claims"
+                        alone = True
+                        continue
+                    try:
+                        result, done = self._carry_out(call, draft, deadline, news, host)
+                    except (Exists, Missing) as error:
+                        if host.looking and isinstance(error, Exists):
+                            raise _collision(error) from error
+                        if host.looking:
+                            raise
+                        # The draft relied on something that is wrong: look, and repair it.
+                        host, alone = self._host, True
+                        news.forget()
+                        continue
+                    except FatalError:
+                        with self.claims.lock:
+                            call.abandon(self.records, draft)
+                        raise
+                finally:
+                    if intended is not None:
+                        self._settle(intended)
             if (done.outcome.errors or draft.strays) and call.mode is Mode.PRESS_ON:
                 raise _incomplete(call.what, done, draft.strays, news.events)
             return result
 
-    def _settling(self, call: Call[R, Any, Any, Any], claim: Claim) -> AbstractContextManager[None]:
-        """Make the record of intents agree with the records after the block."""
-        if self.records.intends and (call.intends or self._intents):
-            return self._settled(call, claim)
-        return _NOTHING_INTENDED
-
-    @contextmanager
-    def _settled(self, call: Call[R, Any, Any, Any], claim: Claim) -> Iterator[None]:
-        with self.claims.lock:
-            # As a part of several calls, what the call would have claimed itself.
-            own = call.claim(self.records, True, nobody) if claim.everything else claim
-        try:
-            yield
-        finally:
-            self._settle(own)
+    def _intended(self, call: Call[R, Any, Any, Any], claim: Claim) -> Claim | None:
+        """Return what the record of intents must agree about with the records after the call."""
+        if not self.records.intends or not (call.intends or self._intents):
+            return None
+        if not claim.everything:
+            return claim
+        with self.claims.lock:  # as a part of several calls, what it would have claimed itself
+            return call.claim(self.records, True, nobody)
 
     def _settle(self, claim: Claim) -> None:
         with self.claims.lock:
@@ -261,12 +259,10 @@ class Engine(Generic[R]):
         return result, done
 
 
-_NOTHING_INTENDED: AbstractContextManager[None] = nullcontext()
-"""What surrounds a call of which the record of intents has nothing to say."""
-
-
 def _covered(draft: D, claim: Claim) -> bool:
     """Whether the call holds exclusively everything that its plan touches."""
+    if claim.everything:
+        return True
     touched = {operation.noun.key for operation in draft.plan.operations}
     for thing, keys in draft.scope.items():
         if thing in claim.alone:

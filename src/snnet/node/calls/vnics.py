@@ -116,12 +116,20 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         self.mode = mode
         self._layout = layout
         self._requests = requests
-        self.intends = any(not request.policy.is_plain for request in requests)
         self._gone = dict.fromkeys(gone)
         self._updated = frozenset(updated)
-        self._left = dict.fromkeys([*[identity[:2] for identity in gone], *left])
+        self._left: dict[SubnetId, None] = {}
         """Subnets that VNICs leave, or have left."""
-        self._subnets = dict.fromkeys([request.id[:2] for request in requests]) | self._left
+        for identity in gone:
+            self._left[identity[:2]] = None
+        self._left.update(dict.fromkeys(left))
+        self._subnets: dict[SubnetId, None] = {}
+        self.intends = False
+        for request in requests:
+            self._subnets[request.id[:2]] = None
+            if not request.policy.is_plain:
+                self.intends = True
+        self._subnets.update(self._left)
         if len(requests) > 1:
             check_apart(requests)
 

@@ -1,0 +1,68 @@
+"""Frozen dataclasses that are cheap to make: a create makes two dozen objects of them.
+
+``dataclass(frozen=True)`` sets each field by ``object.__setattr__``, since the class itself
+refuses to, and that takes most of the time of making a noun.  Here the object is of an *open*
+class, which refuses nothing, until ``__init__`` has set its fields by plain assignments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def frozen(*, kw_only: bool = True, repr: bool = True) -> Callable[[type[T]], type[T]]:
+    """Make a frozen dataclass with slots, as ``dataclass`` does; a field cannot have a factory."""
+
+    def made(cls: type[T]) -> type[T]:
+        kind: type[T] = dataclass(frozen=True, slots=True, kw_only=kw_only, repr=repr, init=False)(
+            cls
+        )
+        kind.__init__ = _init(kind)  # type: ignore[method-assign]
+        return kind
+
+    return made
+
+
+class _Opened(dict[type[Any], type[Any]]):
+    """The open class of each class, made when its first object is."""
+
+    def __missing__(self, kind: type[Any]) -> type[Any]:
+        allowed = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+        # No slots of its own: an object can go from one class to the other.
+        return self.setdefault(kind, type(kind.__name__, (kind,), {"__slots__": (), **allowed}))
+
+
+OPENED = _Opened()
+
+
+def _init(kind: type[Any]) -> Callable[..., None]:
+    """Return the ``__init__`` of the class, compiled from text as ``dataclass`` does it."""
+    scope: dict[str, Any] = {"OPENED": OPENED, "put": object.__setattr__}
+    parameters, keywords, body = list[str](), list[str](), list[str]()
+    for item in fields(kind):
+        assert item.default_factory is MISSING, f"{kind.__name__}.{item.name} has a factory"
+        if not item.init:
+            continue
+        default = ""
+        if item.default is not MISSING:
+            scope[f"default_{item.name}"] = item.default
+            default = f"=default_{item.name}"
+        (keywords if item.kw_only else parameters).append(item.name + default)
+        body.append(f"self.{item.name} = {item.name}")
+    lines = [
+        f"def __init__({', '.join(['self', *parameters, *['*'] * bool(keywords), *keywords])}):",
+        "kind = self.__class__",
+        "put(self, '__class__', OPENED[kind])",
+        *body,
+        *["self.__post_init__()"] * hasattr(kind, "__post_init__"),
+        "self.__class__ = kind",
+    ]
+    exec("\n ".join(lines), scope)
+    made: Callable[..., None] = scope["__init__"]
+    made.__qualname__ = f"{kind.__qualname__}.__init__"
+    return made
