@@ -140,7 +140,8 @@ class AntiSpoof(Owned):
     def ipv6_addresses(self) -> tuple[IPv6Address, ...]:
         """The IPv6 addresses that it names, each once, and the link-local one of the MAC."""
         given = [address for address in self.addresses if isinstance(address, IPv6Address)]
-        if not (given or any(network.version == 6 for network in self.networks)):
+        networks = self.networks
+        if not given and not (networks and any(network.version == 6 for network in networks)):
             return ()
         return tuple(dict.fromkeys([*given, link_local_of(self.mac)]))
 

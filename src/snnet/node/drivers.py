@@ -63,6 +63,23 @@ class Drivers:
             return f"no driver of this node carries {noun}"
         return driver.missing(noun)
 
+    def carried(
+        self, nouns: Iterable[Noun], asked: Collection[type[Noun]], there: Collection[Key]
+    ) -> dict[Key, Noun]:
+        """Return the nouns without those of the classes ``asked`` that no driver carries here.
+
+        For those that are ``there`` no driver is asked.
+        """
+        found: dict[Key, Noun] = {}
+        for noun in nouns:
+            key, kind = noun.key, type(noun)
+            if kind in asked and key not in there:
+                driver = self._by_noun.get(kind)
+                if driver is None or driver.missing(noun) is not None:
+                    continue
+            found[key] = noun
+        return found
+
     def require(self, plan: Plan, asked: Collection[type[Noun]]) -> None:
         """Raise Unsupported, before anything is touched, if a noun cannot be carried.
 

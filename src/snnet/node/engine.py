@@ -168,7 +168,7 @@ class Engine(Generic[R]):
         self, call: Call[R, K, D, T], deadline: Deadline, news: News, whole: Whole | None
     ) -> T:
         # Listeners must be asked about exactly the plan that is carried out.
-        host = self._trusting if call.trusts and not self._listeners else self._host
+        host = self._trusting if call.trusts and not news.listening else self._host
         alone = False
         while True:
             with self._claim(call, alone, deadline, whole) as claim:

@@ -173,12 +173,7 @@ class HostView:
 
     def carried(self, nouns: Iterable[Noun], there: Collection[Key] = ()) -> dict[Key, Noun]:
         """Return the nouns that are ``there``, or not optional, or that a driver carries here."""
-        optional, missing = self._optional, self._drivers.missing
-        return {
-            key: noun
-            for noun in nouns
-            if (key := noun.key) in there or type(noun) not in optional or missing(noun) is None
-        }
+        return self._drivers.carried(nouns, self._optional, there)
 
     def locate(
         self,

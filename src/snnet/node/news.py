@@ -18,6 +18,8 @@ class News:
     def __init__(self, node: object, listeners: Listeners) -> None:
         self.events: list[Event] = []
         """The events of what took effect."""
+        self.listening = bool(listeners)
+        """Whether there are listeners: those that come during the call hear of later ones."""
         self._node = node
         self._listeners = listeners
         self._plan = NOTHING
@@ -27,13 +29,14 @@ class News:
     def happened(self, events: Sequence[Event], outbox: Outbox) -> None:
         """Take what came true, and a turn to tell it; the lock of the records is held."""
         self.events += events
-        if self._listeners and self._turn is None:
+        if self.listening and self._turn is None:
             self._turn, self._outbox = outbox.take(events), outbox
 
     def ask(self, plan: Plan) -> None:
         """Ask all listeners; raise Veto if one refuses."""
         self._plan = plan
-        self._listeners.before_apply(self._node, plan)
+        if self.listening:
+            self._listeners.before_apply(self._node, plan)
 
     def forget(self) -> None:
         """Do not report the plan: the call tries another one."""
@@ -54,7 +57,7 @@ class News:
 
     def tell(self) -> None:
         """Tell the outcome, in turn: nothing where nothing was asked and nothing came true."""
-        if not self._listeners:
+        if not self.listening:
             return
         if self._turn is None:
             self._tell()

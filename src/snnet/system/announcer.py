@@ -35,6 +35,7 @@ ARP, IPV6 = 0x0806, 0x86DD
 BROADCAST = b"\xff" * 6
 _ALL_NODES = IPv6Address("ff02::1")
 _ALL_NODES_MAC = bytes.fromhex("333300000001")
+_ARP_HEAD = struct.pack("!HHHBBH", ARP, 1, 0x0800, 6, 4, 1)
 _OVERRIDE = 0x20000000
 _SIOCGIFHWADDR = 0x8927  # linux/sockios.h
 
@@ -61,9 +62,11 @@ class Announcer:
 
     def forget(self, port: str, mac: str) -> None:
         """Have the bridge of this port forget that the MAC is behind it."""
-        with suppress(NetlinkError):  # it may be elsewhere already, and so may the port
+        try:
             self._neighbour(_DELNEIGH, socket.AF_BRIDGE, self._netlink.index(port), _NTF_MASTER,
                             attribute(_NDA_LLADDR, _bytes(mac)))  # fmt: skip
+        except NetlinkError:
+            return  # it may be elsewhere already, and so may the port
 
     def renew(self, bridge: str) -> None:
         """Have the bridge forget all MACs that it learned, and the host its neighbours there."""
@@ -109,9 +112,8 @@ class Announcer:
 
 def arp(mac: bytes, address: IPv4Address | IPv6Address) -> bytes:
     """The frame of an ARP announcement."""
-    ethernet = BROADCAST + mac + struct.pack("!H", ARP)
-    head = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)
-    return ethernet + head + mac + address.packed + bytes(6) + address.packed
+    ip = address.packed
+    return BROADCAST + mac + _ARP_HEAD + mac + ip + bytes(6) + ip
 
 
 def na(mac: bytes, address: IPv4Address | IPv6Address) -> bytes:

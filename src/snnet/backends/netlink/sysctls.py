@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import threading
@@ -64,8 +63,10 @@ class Sysctls:
         Those of ``where_there`` may be missing, as those of IPv6 are without it.
         """
         for name, value in (where_there or {}).items():
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 self._set(name, value)
+            except FileNotFoundError:
+                continue
         for name, value in values.items():
             self._set(name, value)
 

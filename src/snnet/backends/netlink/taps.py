@@ -58,16 +58,21 @@ class TapMaker:
         flags = _IFF_TAP | _IFF_NO_PI
         if several:
             flags |= _IFF_MULTI_QUEUE | _IFF_VNET_HDR
-        with contextlib.ExitStack() as undo:
-            first = self._attach(tap.name, flags | _IFF_TUN_EXCL, undo)
+        fds: list[int] = []
+        try:
+            self._attach(tap.name, flags | _IFF_TUN_EXCL, fds)
             if tap.user is not None:  # before anything else: every user may join until then
-                fcntl.ioctl(first, _TUNSETOWNER, tap.user)
+                fcntl.ioctl(fds[0], _TUNSETOWNER, tap.user)
             finish()
-            fds = [first, *(self._attach(tap.name, flags, undo) for _ in range(tap.queues - 1))]
-            fcntl.ioctl(first, _TUNSETPERSIST, 1)
+            for _ in range(tap.queues - 1):
+                self._attach(tap.name, flags, fds)
+            fcntl.ioctl(fds[0], _TUNSETPERSIST, 1)
             if tap.queues > 1:
-                undo.pop_all()
-                return tuple(fds)
+                handed, fds = tuple(fds), []
+                return handed
+        finally:
+            for fd in fds:
+                os.close(fd)
         return ()
 
     def close(self) -> None:
@@ -75,9 +80,9 @@ class TapMaker:
         while self._stock:
             os.close(self._stock.pop())
 
-    def _attach(self, name: str, flags: int, undo: contextlib.ExitStack) -> int:
-        fd = self._open()
-        undo.callback(os.close, fd)
+    def _attach(self, name: str, flags: int, fds: list[int]) -> None:
+        """Open one more queue of the tap, and add its descriptor."""
+        fds.append(fd := self._open())
         raw = name.encode()
         if not raw or len(raw) > NAME_MAX or b"\0" in raw or b"%" in raw:
             number = errno.ERANGE if len(raw) > NAME_MAX else errno.EINVAL
@@ -89,7 +94,6 @@ class TapMaker:
                 # tun_set_iff reports an existing tap as busy.
                 raise NetlinkError(errno.EEXIST) from error
             raise
-        return fd
 
     def _open(self) -> int:
         if is_current(self._netns):
@@ -97,8 +101,10 @@ class TapMaker:
         if self._pid != os.getpid():
             self.close()  # after a fork: parent and child would share one tap
             self._pid = os.getpid()
-        with contextlib.suppress(IndexError):
+        try:
             return self._stock.pop()
+        except IndexError:
+            pass
         first, *others = in_netns(self._netns, _open_several)
         self._stock += others
         return first

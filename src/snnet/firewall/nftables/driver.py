@@ -81,7 +81,7 @@ class NftablesFirewall(KernelFirewall):
         """What others have in the ruleset, and the epoch before it was read."""
         self._inspected: dict[str, int] = {}
         """The epoch in which the rules of an owner were last compared."""
-        self._usage = Usage(self._stored, self._reader, self.epoch)
+        self._usage = Usage(self._stored, self._reader, self._epochs.observe)
         self._support = Support(self._change)
         self._owners: set[str] = set()
         """The owners that have tables, and perhaps others, as of ``_owners_epoch``."""
@@ -93,7 +93,10 @@ class NftablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.missing`."""
         if type(noun) not in self.carries:
             return f"the nftables firewall does not carry {type(noun).__name__}"
-        return self._nft.missing() or self._support.missing(needs(noun))
+        needed = needs(noun)
+        if needed <= self._support.possible:
+            return None
+        return self._nft.missing() or self._support.missing(needed)
 
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """See :meth:`snnet.contract.Driver.snapshot`: the nouns of all snnet nodes here.
@@ -248,19 +251,18 @@ class NftablesFirewall(KernelFirewall):
         everything = [*self._kept(steps), *steps]
         if len(everything) > len(steps) and all(step.growth >= 0 for step in steps):
             everything.sort(key=lambda step: step.operation.noun.rank)  # a zone before its links
-        needed = {part for step in everything if step.growth >= 0 for part in step.parts}
-        changes = [command for step in everything for command in step.commands]
-        recreated = {part.table for part in needed} & self._damaged.keys()
-        changes += shared(everything, recreated, self._stored)
+        needed, changes = set[Part](), list[Command]()
+        for step in everything:
+            changes += step.commands
+            if step.growth >= 0:
+                needed |= step.parts
+        changes += shared(everything, needed, self._damaged, self._stored)
         unused = self._usage.unused_after(steps)
+        lacking = needed - self._made
+        bases = self._bases(lacking) if lacking else ()
+        removal = self._usage.removal(unused, needed, changes) if unused else ()
         try:
-            self._change(
-                [
-                    *self._bases(needed - self._made),
-                    *changes,
-                    *self._usage.removal(unused, needed, changes),
-                ]
-            )
+            self._change([*bases, *changes, *removal])
         except Missing:
             # Our tables were flushed, or what is to be removed is gone.
             self._usage.clear()
@@ -270,9 +272,12 @@ class NftablesFirewall(KernelFirewall):
             self._made.clear()
             self._change([*self._bases(needed), *changes])
         self._made |= needed
-        self._owners = self._owners.union(step.owner for step in steps)
-        for part in needed:
-            self._damaged.pop(part.table, None)
+        for step in steps:
+            if step.owner not in self._owners:
+                self._owners = {*self._owners, step.owner}
+        if self._damaged:
+            for part in needed:
+                self._damaged.pop(part.table, None)
         self._made -= unused
         self._usage.count(steps, unused)
 

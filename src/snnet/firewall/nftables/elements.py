@@ -96,9 +96,12 @@ class Element(NamedTuple):
         return b""
 
 
-def elements(noun: Noun) -> Iterator[Element]:
-    """Yield the elements of the noun, its record first.  Raise ``Rejected`` for a bad value."""
-    return _ELEMENTS[type(noun)](noun) if type(noun) in _ELEMENTS else iter(())
+def elements(noun: Noun) -> Iterable[Element]:
+    """Return the elements of the noun, its record first.  Raise ``Rejected`` for a bad value."""
+    return _ELEMENTS[type(noun)](noun) if type(noun) in _ELEMENTS else ()
+
+
+# Those of every VNIC, of which a create makes many, are lists; the others are generators.
 
 
 def _zone_link(noun: ZoneLink) -> Iterator[Element]:
@@ -127,11 +130,14 @@ def _bridge_accept(noun: BridgeAccept) -> Iterator[Element]:
     yield Element(INET, "bridged", (IFNAME, IFNAME), (noun.bridge, noun.bridge))
 
 
-def _untracked(noun: Untracked) -> Iterator[Element]:
-    jump = "jump routed" if noun.router else "jump bridged"
-    yield Element(BRIDGE, "untracking", (IFNAME,), (noun.link,), jump, noun.router or "")
-    if noun.router is not None:
-        yield Element(BRIDGE, "routers", (IFNAME, ETHER), (noun.link, noun.router))
+def _untracked(noun: Untracked) -> list[Element]:
+    link, router = noun.link, noun.router
+    if router is None:
+        return [Element(BRIDGE, "untracking", (IFNAME,), (link,), "jump bridged")]
+    return [
+        Element(BRIDGE, "untracking", (IFNAME,), (link,), "jump routed", router),
+        Element(BRIDGE, "routers", (IFNAME, ETHER), (link, router)),
+    ]
 
 
 def _host_isolation(noun: HostIsolation) -> Iterator[Element]:
@@ -164,9 +170,12 @@ def _group_rules(noun: GroupRules) -> Iterator[Element]:
         yield Element(family, groups.rules_set(noun), (PORT,), (number,), "", comment)
 
 
-def _dhcp_guard(noun: DhcpGuard) -> Iterator[Element]:
-    yield Element(BRIDGE, "clients", (IFNAME,), (noun.link,), comment=noun.mac)
-    yield Element(BRIDGE, "leases", (IFNAME, RAW_ETHER), (noun.link, noun.mac))
+def _dhcp_guard(noun: DhcpGuard) -> list[Element]:
+    link, mac = noun.link, noun.mac
+    return [
+        Element(BRIDGE, "clients", (IFNAME,), (link,), "", mac),
+        Element(BRIDGE, "leases", (IFNAME, RAW_ETHER), (link, mac)),
+    ]
 
 
 def _mss_clamp(noun: MssClamp) -> Iterator[Element]:
@@ -214,32 +223,33 @@ def _public_ip(noun: PublicIp) -> Iterator[Element]:
     yield Element(INET, f"public_exits{of.s}", types, source)
 
 
-def _guard(noun: AntiSpoof) -> Iterator[Element]:
-    family = BRIDGE if noun.bridged else INET
-    record = Element(family, "guarded", (IFNAME,), (noun.link,))
-    yield from _recorded(record, [noun.mac, *noun.addresses, *noun.networks])
+def _guard(noun: AntiSpoof) -> list[Element]:
+    family, link, mac = BRIDGE if noun.bridged else INET, noun.link, noun.mac
+    words = (mac, *noun.addresses, *noun.networks)
+    found = _recorded(family, "guarded", (IFNAME,), (link,), words)
     ranges = collapsed(noun.networks) if noun.networks else []
     if noun.bridged or ranges:
-        yield Element(family, "own", (IFNAME, ETHER), (noun.link, noun.mac))
+        found.append(Element(family, "own", (IFNAME, ETHER), (link, mac)))
     for address in noun.addresses:
-        if address.version == 4:
-            yield Element(family, "sources", (IFNAME, ETHER, IPV4), (noun.link, noun.mac, address))
+        if isinstance(address, IPv4Address):
+            found.append(Element(family, "sources", (IFNAME, ETHER, IPV4), (link, mac, address)))
     for network in ranges:
-        of, key = family_of(network), (noun.link, network)
-        yield Element(family, f"ranges{of.s}", (IFNAME, of.range), key)
+        of = family_of(network)
+        found.append(Element(family, f"ranges{of.s}", (IFNAME, of.range), (link, network)))
         if network.version == 6:
-            yield Element(family, "target_ranges6", (IFNAME, RAW_RANGE6), key)
+            found.append(Element(family, "target_ranges6", (IFNAME, RAW_RANGE6), (link, network)))
     if own := _ipv6_addresses(noun):
-        yield Element(family, "own6", (IFNAME, ETHER), (noun.link, noun.mac))
-        yield Element(family, "macs6", (IFNAME, RAW_ETHER), (noun.link, noun.mac))
+        found.append(Element(family, "own6", (IFNAME, ETHER), (link, mac)))
+        found.append(Element(family, "macs6", (IFNAME, RAW_ETHER), (link, mac)))
         for ip in own:
-            yield Element(family, "sources6", (IFNAME, ETHER, IPV6), (noun.link, noun.mac, ip))
-            yield Element(family, "targets6", (IFNAME, RAW_IPV6), (noun.link, ip))
+            found.append(Element(family, "sources6", (IFNAME, ETHER, IPV6), (link, mac, ip)))
+            found.append(Element(family, "targets6", (IFNAME, RAW_IPV6), (link, ip)))
+    return found
 
 
 def _port_groups(noun: PortGroups) -> Iterator[Element]:
     link, family = noun.link, groups.table_of(noun).family
-    yield from _recorded(Element(family, "grouped", (IFNAME,), (link,)), port_groups_words(noun))
+    yield from _recorded(family, "grouped", (IFNAME,), (link,), port_groups_words(noun))
     yield Element(family, "learners", (IFNAME,), (link,), f"goto learn-{link}")
     yield Element(family, "leaving_by", (IFNAME,), (link,), f"goto out-{link}")
     yield Element(family, "entering_by", (IFNAME,), (link,), f"goto in-{link}")
@@ -275,50 +285,55 @@ def _tunnel_guard(noun: TunnelGuard) -> Iterator[Element]:
 
 def _port_forward(noun: PortForward) -> Iterator[Element]:
     of = family_of(noun.target)
-    record = Element(
-        INET,
-        f"forwards{of.s}",
-        (IFNAME, PROTO, PORT, of.address),
-        (noun.device, noun.protocol, noun.port, noun.address or of.any),
-    )
-    yield from _recorded(record, [noun.target, noun.target_port, *noun.addresses, *noun.sources])
+    types = (IFNAME, PROTO, PORT, of.address)
+    key = (noun.device, noun.protocol, noun.port, noun.address or of.any)
+    words = (noun.target, noun.target_port, *noun.addresses, *noun.sources)
+    yield from _recorded(INET, f"forwards{of.s}", types, key, words)
     if noun.sources:
         kind, to = "checks", f"jump {source_chain(noun)}"
     else:
         kind, to = "forwards", f"{noun.target} . {noun.target_port}"
     if noun.address:
-        yield Element(INET, f"address_{kind}{of.s}", record.types, record.key, to)
+        yield Element(INET, f"address_{kind}{of.s}", types, key, to)
     else:
-        yield Element(INET, f"port_{kind}{of.s}", record.types[:-1], record.key[:-1], to)
+        yield Element(INET, f"port_{kind}{of.s}", types[:-1], key[:-1], to)
     # Guests arrive by other links than the device.
     hairpins = "hairpin_checks" if noun.sources else "hairpins"
     hairpins = f"address_{hairpins}" if noun.address else hairpins
     for address in noun.guest_addresses:
-        key = (address, noun.protocol, noun.port)
-        yield Element(INET, f"{hairpins}{of.s}", (of.address, PROTO, PORT), key, to)
+        guest = (address, noun.protocol, noun.port)
+        yield Element(INET, f"{hairpins}{of.s}", (of.address, PROTO, PORT), guest, to)
 
 
-def _recorded(record: Element, words: Iterable[object]) -> Iterator[Element]:
-    """Yield the record with these words as its comment, and the elements for the rest of them."""
+def _recorded(
+    family: str, name: str, types: tuple[Type, ...], key: Values, words: Iterable[object]
+) -> list[Element]:
+    """Return a record with these words as its comment, and the elements for the rest of them."""
+    written = list(map(str, words))
+    comments = [" ".join(written)]
+    if len(comments[0]) + len(CONTINUES) >= COMMENT_MAX:
+        comments = _several(written)
+    found = [Element(family, name, types, key, "", comments[0])]
+    for number, comment in enumerate(comments[1:], 1):
+        more = (*types, PORT), (*key, number)
+        found.append(Element(family, f"{name}{MORE}", *more, "", comment))
+    return found
+
+
+def _several(words: Iterable[str]) -> list[str]:
+    """Return the words as comments that are not too long."""
     comments = [""]
-    for word in map(str, words):
+    for word in words:
         longer = f"{comments[-1]} {word}" if comments[-1] else word
         if len(longer) + len(CONTINUES) < COMMENT_MAX:
             comments[-1] = longer
         else:
             comments[-1] += f" {CONTINUES}"
             comments.append(word)
-    yield record._replace(comment=comments[0])
-    for number, comment in enumerate(comments[1:], 1):
-        yield record._replace(
-            set=f"{record.set}{MORE}",
-            types=(*record.types, PORT),
-            key=(*record.key, number),
-            comment=comment,
-        )
+    return comments
 
 
-_ELEMENTS: dict[type[Noun], Callable[[Any], Iterator[Element]]] = {
+_ELEMENTS: dict[type[Noun], Callable[[Any], Iterable[Element]]] = {
     AntiSpoof: _guard,
     ArpGuard: _arp_guard,
     BridgeAccept: _bridge_accept,

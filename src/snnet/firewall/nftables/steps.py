@@ -40,6 +40,9 @@ from .tables import INET, Part, Table
 UNRECORDED = (Zone, GroupMembers, GroupRules)
 """Nouns that have no element as their record: their chains say whether they are there."""
 
+_CHAINED = (PortForward, PortGroups)
+"""Nouns that may have chains of their own."""
+
 _CHECKED = (PortForward, PublicIp, GroupMembers, GroupRules, PortGroups)
 """Rules that say themselves what no driver can carry."""
 
@@ -62,9 +65,9 @@ Command = str | ElementChange
 """A command of nft: a text, or an element to change."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PreparedOperation:
-    """One checked operation, and the commands for it."""
+    """One checked operation, and the commands for it.  Nobody changes it."""
 
     operation: Operation
     owner: str
@@ -152,8 +155,10 @@ def _commands(operation: Operation, parts: Sequence[Element]) -> Sequence[Comman
         for number, part in enumerate(parts)
         if then == "add" or not part.shared
     ]
-    before, after = chain_commands(operation)
-    return [*before, *changes, *after]
+    if isinstance(noun, _CHAINED):
+        before, after = chain_commands(operation)
+        return [*before, *changes, *after]
+    return changes
 
 
 def _replacing(old: Noun | None, noun: Owned) -> list[ElementChange]:

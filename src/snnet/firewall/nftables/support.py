@@ -18,16 +18,15 @@ class Support:
     def __init__(self, change: Callable[[Sequence[str]], object]) -> None:
         self._change = change
         self._lock = threading.Lock()
-        self._possible: set[Need] = set()
+        self.possible: set[Need] = set()
+        """Parts of tables that this kernel is known to have."""
         self._impossible: dict[Need, str] = {}
         """Parts of tables that this kernel does not have, and why."""
 
     def missing(self, needed: frozenset[Need]) -> str | None:
         """Return why the parts cannot be used here, or None if they can."""
-        if needed <= self._possible:
-            return None
         with self._lock:
-            for part in sorted(needed - self._possible):
+            for part in sorted(needed - self.possible):
                 if part not in self._impossible:
                     self._try(*part)
                 if part in self._impossible:
@@ -48,4 +47,4 @@ class Support:
                 "or choose firewall 'iptables'"
             )
         else:
-            self._possible.add((family, name))
+            self.possible.add((family, name))

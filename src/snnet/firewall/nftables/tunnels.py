@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 
 from snnet.contract import Noun, TunnelGuard
 
@@ -10,20 +10,25 @@ from . import chains
 from .elements import Element, elements
 from .nouns import StoredNouns, gre_keys
 from .steps import Command, PreparedOperation, element_change
-from .tables import INET, Table
+from .tables import INET, Part, Table
 
 
 def shared(
-    steps: Sequence[PreparedOperation], recreated: Collection[Table], stored: StoredNouns
+    steps: Sequence[PreparedOperation],
+    needed: Collection[Part],
+    damaged: Container[Table],
+    stored: StoredNouns,
 ) -> list[Command]:
     """Return the commands for what guards of tunnels share, after the steps.
 
-    Each is removed with the last guard that needs it.  ``recreated`` tables begin empty.
+    Each is removed with the last guard that needs it.  ``damaged`` tables with parts that are
+    ``needed`` are recreated: they begin empty.
     """
     commands: list[Command] = []
     changes = [step for step in steps if isinstance(step.operation.noun, TunnelGuard)]
-    if not any(step.removes or _is_gre(step.operation.noun) for step in changes):
+    if not changes or not any(step.removes or _is_gre(step.operation.noun) for step in changes):
         return commands
+    recreated = {part.table for part in needed if part.table in damaged}
     for owner in sorted({step.owner for step in changes}):
         table = Table(INET, owner)
         guards = [] if table in recreated else stored.guards(table)

@@ -107,27 +107,27 @@ PORT = Type(
 
 Values = tuple[Any, ...]
 
+_PADDING = (b"", bytes(3), bytes(2), bytes(1))
+"""What fills a register of four bytes, by the length modulo 4."""
+
 
 def pack(types: tuple[Type, ...], values: Values) -> bytes:
     """Return a key; the parts of a concatenation are padded to registers of four bytes."""
     if len(types) == 1:
         (value,) = values
         return types[0].encode(value)
-    return _joined([kind.encode(value) for kind, value in zip(types, values, strict=True)])
+    joined = bytearray()
+    for kind, value in zip(types, values, strict=True):
+        part = kind.encode(value)
+        joined += part
+        joined += _PADDING[len(part) & 3]
+    return bytes(joined)
 
 
 def pack_last(types: tuple[Type, ...], values: Values) -> bytes:
     """Return the last key that an element with ranges matches."""
-    pairs = zip(types, values, strict=True)
-    return _joined([(kind.last or kind.encode)(value) for kind, value in pairs])
-
-
-def _joined(parts: list[bytes]) -> bytes:
-    joined = bytearray()
-    for part in parts:
-        joined += part
-        joined += bytes(-len(part) % 4)
-    return bytes(joined)
+    ends = [kind._replace(encode=kind.last) if kind.last else kind for kind in types]
+    return pack(tuple(ends), values)
 
 
 def unpack(types: tuple[Type, ...], raw: bytes) -> Values:

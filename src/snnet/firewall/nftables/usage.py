@@ -46,11 +46,13 @@ class Usage:
         """Return the parts of tables that no noun needs after the steps."""
         new = {part for step in steps if step.growth < 0 for part in step.parts}
         if not new:
-            return set()
+            return new
         new -= self._counts.keys()
         self._recount(new)
         growth = _growth(steps)
         unused = self._unused(growth)
+        if not unused:
+            return unused
         self._recount(unused - new)
         return self._unused(growth)
 

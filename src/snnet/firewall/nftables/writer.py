@@ -149,7 +149,7 @@ def _messages(gathered: dict[_Where, list[bytes]]) -> list[Request]:
     for (verb, table, name), elements in gathered.items():
         kind = nf_tables.DELETE_ELEMENTS if verb == "delete" else nf_tables.NEW_ELEMENTS
         family, where = nf_tables.FAMILIES[table.family], _set(table, name)
-        for part in _parted(elements):
+        for part in elements if len(elements) == 1 else _parted(elements):
             listed = where + attribute(LIST_ELEMENTS, part, nested=True)
             (last if verb == "create" else first).append((kind, _FLAGS[verb], family, listed))
     return first + last
@@ -187,7 +187,7 @@ def _encoded(element: Element, *, whole: bool) -> bytes:
     if whole and element.data:
         rest += attribute(DATA, _data(element.data), nested=True)
     if whole and element.comment:
-        rest += attribute(USERDATA, _comment(element.comment))
+        rest += _comment(element.comment)
     # The element, in it its key, in that the value: at once, since every create makes many.
     padding = -len(key) % 4
     value = 4 + len(key)
@@ -213,9 +213,9 @@ def _data(text: str) -> bytes:
 
 
 def _comment(text: str) -> bytes:
-    """Return a comment as the user data of libnftnl: type, length, value."""
+    """Return a comment as an attribute, of user data of libnftnl: type, length, value."""
     raw = text.encode()
     if len(raw) > COMMENT_MAX or '"' in text or not text.isprintable():
         detail = f"{text!r} cannot be a comment"
         raise error_for(errno.EINVAL, "describe an element", detail=detail)
-    return bytes((COMMENT, len(raw) + 1)) + raw + b"\0"
+    return attribute(USERDATA, bytes((COMMENT, len(raw) + 1)) + raw + b"\0")
