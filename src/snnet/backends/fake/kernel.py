@@ -113,7 +113,7 @@ class FakeKernel(FakeDriver, Host):
         """What programs of the host listen on; tests add to it."""
         self._namespaces: dict[str, FakeKernel] = {}
         self.announced: list[Announcement] = []
-        """What nodes on this host have announced to neighbours, oldest first."""
+        """What nodes on this host announced to neighbours: the last thousand, oldest first."""
         self.ask: Ask = _nobody
         """How to ask other hosts who answers for addresses; a ``Fabric`` sets this."""
         self.links = LinkRules(self.state)
@@ -213,6 +213,7 @@ class FakeKernel(FakeDriver, Host):
         """See :meth:`snnet.contract.Driver.announce`; ``announced`` keeps them."""
         with self.state.lock:
             self.announced += announcements
+            del self.announced[:-_ANNOUNCED_MAX]
 
     def answering(
         self, link: str, addresses: Collection[IPAddress], source: IPAddress, wait: float = 1.0
@@ -369,6 +370,8 @@ def kernel_of(host: Host, field: str) -> FakeKernel:
         return host
     raise InvalidRequest("the driver 'fake' works only with the backend 'fake'", field=field)
 
+
+_ANNOUNCED_MAX = 1000
 
 _GAPS: dict[type[Noun], tuple[str, str]] = {
     Shaper: ("tbf", NO_SHAPERS),

@@ -201,11 +201,15 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
                 )
         known = Known(self._layout.subnets(records, self._subnets), strays=records.strays)
         if self._requests:
-            known.epochs = {subnet: records.epoch(subnet) for subnet in known.subnets}
+            for subnet in known.subnets:
+                known.epochs[subnet] = records.epoch(subnet)
             known.stale = take_in(known.subnets, self._requests)
             if self.intends:
                 known.groups = Needed.of(records, self._groups())
-        for identity in (*[request.id for request in self._requests], *self._gone):
+            for request in self._requests:
+                if (vnic := records.vnic(request.id)) is not None:
+                    known.vnics[request.id] = vnic
+        for identity in self._gone:
             if (vnic := records.vnic(identity)) is not None:
                 known.vnics[identity] = vnic
         for subnet in self._left:
