@@ -40,6 +40,14 @@ class Epochs:
         """The epoch as it was observed last."""
         return self._epoch if self._observed else self.observe()
 
+    def expected(self) -> int | None:
+        """The number that the ruleset has if nobody else changed it since it was read, if known.
+
+        A transaction for this number alone is refused once others have made one.
+        """
+        with self._lock:
+            return None if self._generation is None else self._generation + self._pending
+
     def observe(self) -> int:
         """The epoch.
 

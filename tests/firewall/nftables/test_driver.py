@@ -634,6 +634,31 @@ def test_chains_that_another_process_removed_as_unused_are_made_again(
     other.close()
 
 
+def test_chains_that_another_process_removes_just_before_a_transaction_are_made_again(
+    driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transaction is for the ruleset that the driver has seen, and for no other.
+
+    Their sets are there all the same.
+    """
+    first, second = (HostIsolation(owner=OWNER, link=link, arp=False) for link in ("v8", "v9"))
+    rest = Masquerade(owner=OWNER, device="eth0")
+    other, change = NftablesFirewall(driver.host), Writer.change
+    add(driver, first, rest)
+    left = [Remove(first)]
+
+    def late(self: Writer, *args: Any) -> bool:
+        if self is driver._writer and left:
+            assert other.apply([left.pop()]).error is None
+        return change(self, *args)
+
+    monkeypatch.setattr(Writer, "change", late)
+    add(driver, second)
+    assert not left
+    assert other.enforced() == (keyed([second, rest]), [])
+    other.close()
+
+
 def test_who_observes_during_a_transaction_waits_until_it_is_counted(
     driver: NftablesFirewall, monkeypatch: pytest.MonkeyPatch
 ) -> None:

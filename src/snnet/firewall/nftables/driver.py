@@ -47,7 +47,7 @@ from .support import Support
 from .tables import ARP, Part, Table
 from .tunnels import shared
 from .usage import Usage
-from .writer import Writer, by_netlink, check_members
+from .writer import Outdated, Writer, by_netlink, check_members
 
 
 class NftablesFirewall(KernelFirewall):
@@ -81,7 +81,7 @@ class NftablesFirewall(KernelFirewall):
         """What others have in the ruleset, and the epoch before it was read."""
         self._inspected: dict[str, int] = {}
         """The epoch in which the rules of an owner were last compared."""
-        self._usage = Usage(self._stored, self._reader, self._epochs.observe)
+        self._usage = Usage(self._stored, self._reader)
         self._support = Support(self._change)
         self._owners: set[str] = set()
         """The owners that have tables, and perhaps others, as of ``_owners_epoch``."""
@@ -169,14 +169,20 @@ class NftablesFirewall(KernelFirewall):
         """See :meth:`snnet.contract.Driver.epoch`: one request to the kernel."""
         return self._epochs.observe()
 
-    def _change(self, commands: Sequence[Command]) -> None:
-        """Run a transaction of this driver's own: it does not begin an epoch."""
+    def _change(self, commands: Sequence[Command], generation: int | None = None) -> None:
+        """Run a transaction of this driver's own: it does not begin an epoch.
+
+        With ``generation``, raise ``Outdated`` if the ruleset has another number, or nft runs it.
+        """
         if not commands:
             return
         changes = by_netlink(commands)
-        by_nft = partial(self._nft.change, commands)
-        change = by_nft if changes is None else partial(self._writer.change, changes)
-        self._epochs.within(change)
+        if changes is not None:
+            self._epochs.within(partial(self._writer.change, changes, generation))
+        elif generation is not None:
+            raise Outdated
+        else:
+            self._epochs.within(partial(self._nft.change, commands))
         self.transactions += 1
 
     def _lost_rules(self, noun: Owned) -> bool:
@@ -246,7 +252,15 @@ class NftablesFirewall(KernelFirewall):
         return True
 
     def _commit(self, steps: Sequence[PreparedOperation]) -> None:
-        if self._usage.outdated():  # others may have removed parts that nobody needed
+        try:
+            self._try(steps, self._epochs.expected())
+        except Outdated:  # ask the kernel for the number only now: it seldom is another
+            self._try(steps, None)
+
+    def _try(self, steps: Sequence[PreparedOperation], generation: int | None) -> None:
+        """Carry out the steps in one transaction, for this number of the ruleset if known."""
+        epoch = self._epochs.observe() if generation is None else self._epochs.last()
+        if self._usage.outdated(epoch):  # others may have removed parts that nobody needed
             self._made = {part for part in self._made if self._stored.has(part)}
         everything = [*self._kept(steps), *steps]
         if len(everything) > len(steps) and all(step.growth >= 0 for step in steps):
@@ -259,10 +273,12 @@ class NftablesFirewall(KernelFirewall):
         changes += shared(everything, needed, self._damaged, self._stored)
         unused = self._usage.unused_after(steps)
         lacking = needed - self._made
+        if generation is not None and (lacking or unused):
+            raise Outdated  # nft makes and removes parts
         bases = self._bases(lacking) if lacking else ()
         removal = self._usage.removal(unused, needed, changes) if unused else ()
         try:
-            self._change([*bases, *changes, *removal])
+            self._change([*bases, *changes, *removal], generation)
         except Missing:
             # Our tables were flushed, or what is to be removed is gone.
             self._usage.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from . import tables
 from .nouns import StoredNouns
@@ -18,10 +18,9 @@ class Usage:
     part is removed, and again after others changed rules.
     """
 
-    def __init__(self, stored: StoredNouns, reader: Reader, epoch: Callable[[], int]) -> None:
+    def __init__(self, stored: StoredNouns, reader: Reader) -> None:
         self._stored = stored
         self._reader = reader
-        self._now = epoch
         self._counts: dict[Part, int] = {}
         self._epoch = -1
 
@@ -35,12 +34,12 @@ class Usage:
         """Count everything again."""
         self._counts.clear()
 
-    def outdated(self) -> bool:
+    def outdated(self, epoch: int) -> bool:
         """Whether others changed rules since the last call; then everything is counted again."""
-        before, self._epoch = self._epoch, self._now()
-        if self._epoch != before:
+        before, self._epoch = self._epoch, epoch
+        if epoch != before:
             self.clear()
-        return self._epoch != before
+        return epoch != before
 
     def unused_after(self, steps: Sequence[PreparedOperation]) -> set[Part]:
         """Return the parts of tables that no noun needs after the steps."""

@@ -49,6 +49,10 @@ _MESSAGE = 60_000
 """Bytes of elements in one message: its length is a number of 16 bits."""
 
 
+class Outdated(Exception):
+    """Others changed the ruleset since its number was read; nothing is done."""
+
+
 class Writer:
     """Changes elements in one network namespace, and deletes tables."""
 
@@ -56,8 +60,10 @@ class Writer:
         self._kernel = Nfnetlink(netns, nf_tables.SUBSYSTEM)
         self.close = self._kernel.close
 
-    def change(self, changes: Sequence[ElementChange]) -> bool:
+    def change(self, changes: Sequence[ElementChange], generation: int | None = None) -> bool:
         """Change elements in one transaction; raise the class of the kernel's errno.
+
+        With ``generation``, raise ``Outdated`` if that is not the number of the ruleset.
 
         Return whether it certainly changed something.  If all elements were there already, it
         is no transaction to the kernel, and adds nothing to the number of the ruleset.
@@ -65,16 +71,16 @@ class Writer:
         certain = any(change.verb != "add" for change in changes)
         new = changes if certain else [change._replace(verb="create") for change in changes]
         try:
-            self._kernel.transact(requests(new))
+            self._kernel.transact(requests(new), generation=generation)
         except NetlinkError as error:
             if certain or error.errno != errno.EEXIST:
-                raise as_error(error, "change the firewall") from error
+                raise _refused(error) from error
         else:
             return True
         try:
-            self._kernel.transact(requests(changes))
+            self._kernel.transact(requests(changes), generation=generation)
         except NetlinkError as error:
-            raise as_error(error, "change the firewall") from error
+            raise _refused(error) from error
         return False
 
     def delete_tables(self, doomed: Iterable[Table], generation: int) -> bool:
@@ -93,6 +99,12 @@ class Writer:
                 return False
             raise as_error(error, "change the firewall") from error
         return True
+
+
+def _refused(error: NetlinkError) -> Exception:
+    if error.errno == errno.ERESTART:
+        return Outdated()
+    return as_error(error, "change the firewall")
 
 
 def by_netlink(commands: Iterable[Command]) -> list[ElementChange] | None:
