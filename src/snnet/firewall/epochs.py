@@ -54,19 +54,11 @@ class Epochs:
         It is a new one after transactions of others, or if the kernel does not say.
         """
         with self._lock:
-            return self._observe()
-
-    def number(self, epoch: int) -> int | None:
-        """The number of the ruleset if this is still the epoch, else None."""
-        with self._lock:
-            return self._generation if self._observe() == epoch else None
-
-    def _observe(self) -> int:
-        before, now, own = self._generation, self._read(), self._pending
-        self._generation, self._pending, self._observed = now, 0, True
-        if before is None or now is None or now - before != own:
-            self._epoch += 1
-        return self._epoch
+            before, now, own = self._generation, self._read(), self._pending
+            self._generation, self._pending, self._observed = now, 0, True
+            if before is None or now is None or now - before != own:
+                self._epoch += 1
+            return self._epoch
 
     def within(self, transaction: Callable[[], bool], count: int = 1) -> bool:
         """Carry out a transaction of the driver, or several, and return what it returns.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import threading
-import time
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -27,8 +26,9 @@ from ..epochs import Epochs
 from ..foreign import obstacles
 from ..kernel import KernelFirewall
 from ..nft import Nft
-from . import drops, tables
+from . import tables
 from .clearing import emptied
+from .dropped import dropped_of
 from .elements import elements
 from .integrity import Integrity
 from .needs import needs
@@ -239,13 +239,14 @@ class NftablesFirewall(KernelFirewall):
         Whether they do, the last look says, and the kernel, that it is still true: no element
         need be named.
         """
-        if self._last is None or self._last[1] != self.transactions:
+        generation = self._epochs.expected()
+        if self._last is None or self._last[:2] != (self._epochs.last(), self.transactions):
             return False
-        number = self._epochs.number(self._last[0])
-        doomed = emptied(operations, self._last[2], self._reader) if number is not None else []
-        if number is None or not doomed:
+        if generation is None or not (doomed := emptied(operations, self._last[2], self._reader)):
             return False
-        if not self._epochs.within(partial(self._writer.delete_tables, doomed, number)):
+        try:
+            self._epochs.within(partial(self._writer.delete_tables, doomed, generation))
+        except Outdated:
             return False
         self.transactions += 1
         self._forget_damaged(self._stored.tables())
@@ -275,7 +276,7 @@ class NftablesFirewall(KernelFirewall):
         lacking = needed - self._made
         if generation is not None and (lacking or unused):
             raise Outdated  # nft makes and removes parts
-        bases = self._bases(lacking) if lacking else ()
+        bases = tables.bases(lacking, self._damaged) if lacking else ()
         removal = self._usage.removal(unused, needed, changes) if unused else ()
         try:
             self._change([*bases, *changes, *removal], generation)
@@ -286,14 +287,11 @@ class NftablesFirewall(KernelFirewall):
                 raise
             unused = set()
             self._made.clear()
-            self._change([*self._bases(needed), *changes])
+            self._change([*tables.bases(needed, self._damaged), *changes])
         self._made |= needed
-        for step in steps:
-            if step.owner not in self._owners:
-                self._owners = {*self._owners, step.owner}
-        if self._damaged:
-            for part in needed:
-                self._damaged.pop(part.table, None)
+        self._owners = self._owners | {step.owner for step in steps}
+        for part in needed if self._damaged else ():
+            self._damaged.pop(part.table, None)
         self._made -= unused
         self._usage.count(steps, unused)
 
@@ -318,14 +316,6 @@ class NftablesFirewall(KernelFirewall):
             found.pop(step.operation.noun.key, None)
         nouns = sorted(found.values(), key=lambda noun: noun.rank)
         return [PreparedOperation.of(Add(noun)) for noun in nouns]
-
-    def _bases(self, needed: set[Part]) -> list[str]:
-        commands = []
-        for table in sorted({part.table for part in needed} & self._damaged.keys()):
-            commands += [f"add table {table}", f"delete table {table}"]
-        for part in sorted(needed):
-            commands += tables.base(part)
-        return commands
 
     def _removed_the_rest(self, step: PreparedOperation, error: SnnetError) -> bool:
         """Remove the rest of a noun that has its record and lacks another part."""
@@ -354,7 +344,7 @@ class NftablesFirewall(KernelFirewall):
     def commands(self, operation: Operation) -> Sequence[str]:
         """See :meth:`snnet.contract.Driver.commands`."""
         step = PreparedOperation.of(operation)
-        setup = [] if step.removes else self._bases(set(step.parts - self._made))
+        setup = [] if step.removes else tables.bases(step.parts - self._made, self._damaged)
         return [f"nft {shlex.quote(str(command))}" for command in [*setup, *step.commands]]
 
     def obstacles(self) -> Sequence[str]:
@@ -389,18 +379,7 @@ class NftablesFirewall(KernelFirewall):
 
     def dropped_of(self, owner: str) -> Sequence[Dropped]:
         """Return what the tables of one owner have dropped."""
-        now = time.time()
-        return [
-            Dropped(
-                link=one.key.rstrip(b"\0").decode(errors="replace"),
-                why=why,
-                packets=one.packets,
-                since=now - drops.LIFETIME + one.left,
-            )
-            for family in FAMILIES
-            for name, why in drops.REASONS.items()
-            for one in self._reader.counted(Table(family, owner), name)
-        ]
+        return dropped_of(owner, self._reader)
 
     def dump(self) -> str:
         """Return the node's tables as nft prints them."""

@@ -7,6 +7,7 @@ adding one, and the cost of a packet, does not grow with their number.
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Set
 from typing import NamedTuple
 
 from . import drops, senders
@@ -314,6 +315,16 @@ def parts_of(table: Table) -> list[Part]:
 def chains_of(part: Part) -> list[str]:
     """Return the names of the chains of the part."""
     return list(dict.fromkeys(words[1] for words in _statements(part)))
+
+
+def bases(needed: Set[Part], damaged: Container[Table]) -> list[str]:
+    """Return the commands that make the parts; tables that are damaged are made anew."""
+    commands: list[str] = []
+    for table in sorted({part.table for part in needed if part.table in damaged}):
+        commands += [f"add table {table}", f"delete table {table}"]
+    for part in sorted(needed):
+        commands += base(part)
+    return commands
 
 
 def base(part: Part) -> list[str]:

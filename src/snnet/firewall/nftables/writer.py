@@ -84,9 +84,9 @@ class Writer:
         return False
 
     def delete_tables(self, doomed: Iterable[Table], generation: int) -> bool:
-        """Delete the tables with all that is in them, in one transaction.
+        """Delete the tables with all that is in them, in one transaction; return True.
 
-        Return False, with nothing deleted, if the number of the ruleset is not ``generation``.
+        Raise ``Outdated`` if the number of the ruleset is not ``generation``.
         """
         whole = [
             (nf_tables.DELETE_TABLE, 0, nf_tables.FAMILIES[table.family], _named(table))
@@ -95,9 +95,7 @@ class Writer:
         try:
             self._kernel.transact(whole, generation=generation)
         except NetlinkError as error:
-            if error.errno == errno.ERESTART:
-                return False
-            raise as_error(error, "change the firewall") from error
+            raise _refused(error) from error
         return True
 
 
