@@ -14,7 +14,7 @@ time.
 - ``steps.py``: one operation as commands.  ``writer.py``: elements over netlink; what else a
   change needs goes to libnftables as text.
 - ``reader.py``, ``nouns.py``: what is in the kernel, and the nouns in it.  ``integrity.py``,
-  ``reference.py``: whether others changed it.
+  ``reference.py``: whether others changed it.  ``dropped.py``: what it dropped.
 - ``driver.py``: the driver.
 """
 
