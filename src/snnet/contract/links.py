@@ -13,7 +13,7 @@ from dataclasses import field
 from typing import ClassVar, Protocol
 
 from .frozen import frozen
-from .noun import NO_DIFFERENCE, Key, Noun
+from .noun import NO_DIFFERENCE, PLAIN, Key, Noun
 
 LINK_GROUP = 0x736E6E74
 """Link group of everything snnet creates ("snnt" in ASCII)."""
@@ -95,9 +95,9 @@ class Link(Noun):
     ``snnet.backends.settings``: ``(("bridge_slave isolated", 1),)``.  None: nothing.  A wanted
     link has settings only where its use needs them; a change sets everything else as usual."""
     index: int = field(default=0, compare=False)
-    without_ipv6: bool | None = field(default=None, compare=False)
+    without_ipv6: bool | None = field(default=None, compare=False, metadata={PLAIN: False})
     """Found: whether IPv6 is disabled on it (``disable_ipv6``).  None: nobody said, and the
-    parameter itself has to be looked at."""
+    parameter itself, a ``Sysctl``, has to be looked at.  No backend has to say it."""
 
     def make_key(self) -> Key:
         return ("link", self.name)

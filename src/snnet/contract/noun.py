@@ -28,6 +28,9 @@ IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 IPInterface = IPv4Interface | IPv6Interface
 
+PLAIN = "plain"
+"""In the metadata of a field: whether ``to_dict`` shows it; True by default."""
+
 NO_DIFFERENCE: frozenset[str] = frozenset()
 
 Key = tuple[str, ...]
@@ -144,7 +147,7 @@ def in_order(networks: Iterable[IPNetwork]) -> tuple[IPNetwork, ...]:
 
 @cache
 def _names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(item.name for item in fields(kind))
+    return tuple(item.name for item in fields(kind) if item.metadata.get(PLAIN, True))
 
 
 def _from_fields(kind: type[Noun], values: Mapping[str, Any]) -> Noun:
