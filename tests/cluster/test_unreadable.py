@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+import snnet
 from snnet import Cluster
 from snnet.cluster import NodeInfo, keys
 from snnet.cluster.documents import Wanted
 from snnet.cluster.stored import Unreadable
-from snnet.contract import Put
+from snnet.contract import Delete, Put
 
 KEYS = {
     "network": keys.network("acme", "web"),
@@ -233,3 +234,19 @@ def test_what_a_node_does_not_say_hides_no_other(full: Cluster, how: str) -> Non
     first, second = full.nodes()
     assert first == (said[0] if how == "later" else NodeInfo(name="net-1", roles=()))
     assert second == said[1]
+
+
+def test_what_is_left_of_a_vnic_that_somebody_deleted_is_named(cluster: Cluster) -> None:
+    """Its claims stay in the way of another one of its name, until they are deleted."""
+
+    def make() -> object:
+        return cluster.create_vnic("v1", tenant="acme", network="web", node="cn-1")
+
+    before = {*cluster.registry.read("").entries}
+    make()
+    claims = {*cluster.registry.read("").entries} - before - {KEYS["vnic"]}
+    cluster.registry.commit([Delete(KEYS["vnic"])])
+    with pytest.raises(snnet.Conflict, match="left of an object that is gone") as caught:
+        make()
+    cluster.registry.commit([Delete(key) for key in claims if key in str(caught.value)])
+    make()

@@ -6,7 +6,7 @@ the decision rests on is as it was read; otherwise all is read and decided again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -40,6 +40,7 @@ def carry_out(
     The result has the revision of the commit, or is as decided if nothing had to be
     written.  ``stale`` is called before another attempt.
     """
+    expected: dict[str, int] = {}
     for _ in range(_ATTEMPTS):
         draft = decide()
         if not draft.writes:
@@ -50,7 +51,19 @@ def carry_out(
             stale()
         else:
             return _written(draft.result, revision)
-    raise Conflict("other clients keep changing the same objects: try again")
+        expected = draft.expected
+    raise never_fits(registry, expected)
+
+
+def never_fits(registry: Registry, expected: Mapping[str, int]) -> Conflict:
+    """The error of a commit that was stale each time, most recently with these conditions.
+
+    Others change the registry, or a document stands there without the object that owns it.
+    """
+    now = seen(registry.read(*expected), expected)
+    odd = [key for key, revision in expected.items() if now[key] and not revision]
+    left = f", or {' and '.join(odd)} is left of an object that is gone: delete it" if odd else ""
+    return Conflict(f"other clients keep changing the same objects: try again{left}")
 
 
 def _written(result: W, revision: int) -> W:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 from snnet import cluster
 from snnet.cluster import keys, networks, vnics
 from snnet.cluster.addresses import holder
-from snnet.cluster.drafts import Draft, seen
+from snnet.cluster.drafts import Draft, never_fits, seen
 from snnet.config import VnicRole
 from snnet.contract import Conflict, Delete, Entry, IPAddress, Put, Reading, Registry, Stale
 from snnet.contract.addresses import gateway_of
@@ -52,14 +52,16 @@ class ClusterState(State):
 
     def _commit(self, changes: Changes) -> None:
         own = [self._write(*change) for change in changes.items()]
+        expected: Mapping[str, int] = {}
         for _ in range(_ATTEMPTS):
             draft = self._meaning(changes)
+            expected = draft.expected
             try:
                 self._registry.commit([*own, *draft.writes], draft.expected)
             except Stale:
                 continue
             return
-        raise Conflict("other clients keep changing the same objects: try again")
+        raise never_fits(self._registry, expected)
 
     def _meaning(self, changes: Changes) -> Draft[None]:
         """What the cluster must have once these documents are written."""
