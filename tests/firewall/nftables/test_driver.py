@@ -71,7 +71,7 @@ def driver(host: RealHost) -> Iterator[NftablesFirewall]:
 
 
 def do(driver: NftablesFirewall, *words: str, input: str | None = None) -> str:
-    return run(words, netns=driver.host.netns.fd, input=input).stdout
+    return run(words, netns=driver.host.netns.fd, input=input, timeout=60).stdout
 
 
 def add(driver: NftablesFirewall, *nouns: Noun) -> None:
