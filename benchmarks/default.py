@@ -98,7 +98,7 @@ def _one_by_one(
     for _ in range(ROUNDS):
         settle()
         base = each(floor.make_vnic, prepared, CPU)  # type: ignore[arg-type]
-        taps = [one.tap for one in prepared[:DESTROYED]]
+        taps = [one.link for one in prepared[:DESTROYED]]
         gone = each(lambda tap: backend.apply([Remove(tap)]), taps)  # type: ignore[arg-type]
         node.rebuild_topology()
         node.destroy_vnics(configs)

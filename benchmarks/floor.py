@@ -10,19 +10,25 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+from unittest.mock import patch
 
 import snnet
 from snnet.backends.netlink import NetlinkBackend
-from snnet.contract import Add, AntiSpoof, Noun, Tap
+from snnet.contract import Add, Noun, Remove, Tap, Veth
+from snnet.contract.addresses import mac_of
 from snnet.firewall.nftables import NftablesFirewall
 from snnet.firewall.nftables.steps import PreparedOperation
 from snnet.firewall.nftables.writer import by_netlink, requests
 from snnet.system import nf_tables
 from snnet.system.announcer import arp, packet_socket
 from snnet.system.host import RealHost
+from snnet.system.netlink import Netlink
 from snnet.system.nfnetlink import NETFILTER, Nfnetlink
 
 BURST = 40
@@ -34,6 +40,9 @@ IFREQ = struct.Struct("=16sH22x")
 
 # linux/netlink.h
 NLMSG_HDRLEN, ERROR = 16, struct.Struct("=i")
+# linux/rtnetlink.h: the index of struct ifinfomsg follows family and type.
+RTM_NEWLINK, RTM_SETLINK = 16, 19
+INDEX, INDEX_AT = struct.Struct("=i"), NLMSG_HDRLEN + 4
 _ANSWER = bytearray(4096)
 
 
@@ -89,23 +98,27 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The messages for a VNIC: its link, its rules, and what is sent on its bridge."""
+    """The messages for a VNIC: its link, its rules, and what is sent on its bridge.
 
-    tap: Tap
-    name: bytes
-    link: bytes
+    Of a tap, ``steps`` are the message after its device; of a veth pair, the one that makes it
+    and those that need its index.
+    """
+
+    link: Tap | Veth
+    steps: Sequence[bytearray]
     rules: bytes
     frames: Sequence[tuple[bytes, str]]
 
 
 class RuledFloor(Floor):
-    """Creates VNICs as a node with nftables does: a quiet port, its rules, and an announcement.
+    """Creates VNICs as a node does: a quiet port, its rules if any, and an announcement.
 
     They are those that the node would make: after ``rebuild_topology`` they are its own.
     """
 
     def __init__(self, host: RealHost) -> None:
         super().__init__()
+        self._host = host
         self._rules = kernel_socket(NETFILTER)
         self._packets = packet_socket()
         self._netfilter = Nfnetlink(host.netns.fd, nf_tables.SUBSYSTEM)
@@ -115,19 +128,31 @@ class RuledFloor(Floor):
     ) -> Prepared:
         """Turn the plan of the VNIC into messages."""
         nouns = [op.noun for op in node.plan_create_vnic(cfg) if isinstance(op, Add)]
-        (tap,) = [noun for noun in nouns if isinstance(noun, Tap)]
+        (link,) = [noun for noun in nouns if isinstance(noun, (Tap, Veth))]
         rules = [noun for noun in nouns if type(noun) in NftablesFirewall.carries]
-        return Prepared(tap, *self.prepare(backend, tap), self._batch(rules), _frames(tap, rules))
+        if isinstance(link, Tap):
+            steps = [backend.links.tap_message(link)]
+        else:
+            steps = requests_for(link, self._host)
+        batch = self._batch(rules) if rules else b""
+        return Prepared(link, steps, batch, _frames(cfg, link))
 
     def make_vnic(self, prepared: Prepared) -> None:
-        fd = self.open(prepared.name)
-        path = f"/proc/sys/net/ipv6/conf/{prepared.name.decode()}/disable_ipv6"
-        quiet = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        os.write(quiet, b"1")
-        os.close(quiet)
-        send(self._links, prepared.link)
-        self.finish(fd)
-        send(self._rules, prepared.rules)
+        name = prepared.link.name
+        if isinstance(prepared.link, Tap):
+            fd = self.open(name.encode())
+            quieten(name)
+            send(self._links, prepared.steps[0])
+            self.finish(fd)
+        else:
+            made, *steps = prepared.steps
+            index = send(self._links, made)
+            quieten(name)
+            for step in steps:
+                INDEX.pack_into(step, INDEX_AT, index)
+                send(self._links, step)
+        if prepared.rules:
+            send(self._rules, prepared.rules)
         for frame, bridge in prepared.frames:
             self._packets.sendto(frame, (bridge, 0))
 
@@ -145,11 +170,36 @@ class RuledFloor(Floor):
         self._netfilter.close()
 
 
-def _frames(tap: Tap, rules: Sequence[Noun]) -> list[tuple[bytes, str]]:
-    """The announcements of the guest's addresses on its bridge."""
-    (guard,) = [rule for rule in rules if isinstance(rule, AntiSpoof)]
-    mac = bytes.fromhex(guard.mac.replace(":", ""))
-    return [(arp(mac, address), tap.master or "") for address in guard.addresses]
+def _frames(cfg: snnet.VnicConfig, link: Tap | Veth) -> list[tuple[bytes, str]]:
+    """The announcement of the guest's address on its bridge."""
+    address = IPv4Address(str(cfg.ip))
+    return [(arp(bytes.fromhex(mac_of(address).replace(":", "")), address), link.master or "")]
+
+
+def requests_for(link: Veth, host: RealHost) -> list[bytearray]:
+    """Make and remove the link; return the requests of rtnetlink(7) that made it."""
+    messages: list[bytearray] = []
+    request = Netlink.request
+
+    def noted(self: Netlink, message: bytearray, *arguments: Any, **options: Any) -> list[bytes]:
+        if int.from_bytes(message[4:6], sys.byteorder) in (RTM_NEWLINK, RTM_SETLINK):
+            messages.append(bytearray(message))
+        return request(self, message, *arguments, **options)
+
+    with patch.object(Netlink, "request", noted):
+        backend = NetlinkBackend(host)
+        backend.apply([Add(link)])
+        made = [*messages]
+        backend.apply([Remove(link)])
+        backend.close()
+    return made
+
+
+def quieten(name: str) -> None:
+    """Keep IPv6 off a port."""
+    fd = os.open(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(fd, b"1")
+    os.close(fd)
 
 
 def kernel_socket(protocol: int) -> socket.socket:
@@ -159,9 +209,17 @@ def kernel_socket(protocol: int) -> socket.socket:
     return kernel
 
 
-def send(kernel: socket.socket, message: bytes) -> None:
-    """Send a request; raise OSError if the kernel refuses it."""
+def send(kernel: socket.socket, message: bytes | bytearray) -> int:
+    """Send a request; return the index of the link that it made, if the kernel says so.
+
+    Raises OSError if the kernel refuses the request.
+    """
     kernel.send(message)
     kernel.recv_into(_ANSWER)
+    index = 0
+    if _ANSWER[4] == RTM_NEWLINK:  # the echo, before the acknowledgement
+        (index,) = INDEX.unpack_from(_ANSWER, INDEX_AT)
+        kernel.recv_into(_ANSWER)
     if number := -ERROR.unpack_from(_ANSWER, NLMSG_HDRLEN)[0]:
         raise OSError(number, "floor")
+    return index
