@@ -180,6 +180,41 @@ def test_waiting_counts_against_the_deadline(slow: FakeWorld) -> None:
     node.create_vnic(vm(9))
 
 
+def test_a_call_that_waits_for_the_kernel_is_not_counted(slow: FakeWorld) -> None:
+    """The kernel takes 16 ms and more to let a link go; others use the processor meanwhile."""
+    kernel = slow.kernel
+    assert isinstance(kernel, SlowKernel)
+    node = slow.node(max_api_concurrency=1)
+    node.create_vnic(vm(8))
+    node.create_vnic(vm(9))
+    kernel.hold = True
+    thread = threading.Thread(target=node.destroy_vnic, args=[vm(9)])
+    thread.start()
+    assert kernel.removing.wait(PATIENCE)
+    node.create_vnic(vm(10))
+    with pytest.raises(snnet.Timeout):
+        node.create_vnic(vm(9), timeout=0.05)
+    kernel.go_on.set()
+    thread.join(PATIENCE)
+    assert {vnic.vnic_id for vnic in node.topology().vnics} == {"v8", "v10"}
+
+
+def test_no_more_calls_work_than_the_limit_says() -> None:
+    one, two, three = (Claim(frozenset({("thing", name)})) for name in ("1", "2", "3"))
+    claims = Claims(1)
+    with hold(claims, one, FOREVER) as held:
+        with pytest.raises(snnet.Timeout), hold(claims, two, Deadline("test", 0.02, None)):
+            pass
+        claims.rest(held)
+        with hold(claims, two, FOREVER):
+            with pytest.raises(snnet.Timeout), hold(claims, three, Deadline("test", 0.02, None)):
+                pass
+            with pytest.raises(snnet.Timeout), hold(claims, one, Deadline("test", 0.02, None)):
+                pass
+    with hold(claims, three, FOREVER):
+        pass
+
+
 class Countdown:
     """A cancel token that is set once it has been asked so often."""
 

@@ -72,7 +72,7 @@ class Holding:
 
 
 class Claims:
-    """Grants claims; at most ``limit`` calls work at the same time.
+    """Grants claims; at most ``limit`` calls work at the same time, beside those that only wait.
 
     ``lock`` also guards the node's records, so a claim is decided on the state that the
     call will read.  It is never held during work in the kernel.
@@ -85,6 +85,8 @@ class Claims:
         self._limit = limit
         self._held: dict[int, tuple[Claim, int]] = {}
         """Claims in use, by a number of their own, and the threads of their calls."""
+        self._resting: set[int] = set()
+        """Numbers of claims whose calls wait for the kernel."""
         self._waiting = 0
         """Calls that wait for a claim."""
         self._draining = 0
@@ -110,11 +112,22 @@ class Claims:
         """Hold the claim of this number no more, if it was ever held."""
         with self.lock:
             self._held.pop(number, None)
+            self._resting.discard(number)
             release = None if self._held else self._release
             if self._waiting or self._closed:
                 self._changed.notify_all()
         if release is not None:
             release()
+
+    def rest(self, claim: Claim) -> None:
+        """Hold the claim on, and let another call work: from now on this one waits for the kernel.
+
+        The kernel lets a link go after 16 ms and more, in which nothing is left to do.
+        """
+        with self.lock:
+            self._resting.update(number for number, held in self._held.items() if held[0] is claim)
+            if self._waiting:
+                self._changed.notify()
 
     def _wait(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Claim:
         claim = decide(self._is_held)
@@ -140,7 +153,7 @@ class Claims:
             raise InvalidRequest("the node is closed: make a new one")
         if claim.everything:
             return not self._held
-        if self._draining or len(self._held) >= self._limit:
+        if self._draining or len(self._held) - len(self._resting) >= self._limit:
             return False
         return not (self._held and any(other.bars(claim) for other, _ in self._held.values()))
 

@@ -182,7 +182,7 @@ class Engine(Generic[R]):
                         alone = True
                         continue
                     try:
-                        result, done = self._carry_out(call, draft, deadline, news, host)
+                        result, done = self._carry_out(call, draft, deadline, news, host, claim)
                     except (Exists, Missing) as error:
                         if host.looking and isinstance(error, Exists):
                             raise _collision(error) from error
@@ -218,7 +218,13 @@ class Engine(Generic[R]):
         self._intents.settle(entries, whole=claim.everything)
 
     def _carry_out(
-        self, call: Call[R, Any, D, T], draft: D, deadline: Deadline, news: News, host: HostView
+        self,
+        call: Call[R, Any, D, T],
+        draft: D,
+        deadline: Deadline,
+        news: News,
+        host: HostView,
+        claim: Claim,
     ) -> tuple[T, Done]:
         plan = draft.plan
         setting_up = call.mode is Mode.ALL_OR_NOTHING
@@ -239,6 +245,7 @@ class Engine(Generic[R]):
             except BaseException as error:
                 self._drivers.undo(plan, outcome, error, call.what)
                 raise
+        self.claims.rest(claim)
         outcome = self._drivers.tear_down(plan, looked=host.looking)
         left = {plan.operations[number].noun.key for number in outcome.errors}
         return self._publish(call, draft, Done(plan, outcome, left), news)
