@@ -104,6 +104,7 @@ def test_a_vm_and_a_container_of_the_example(lan: Lan, guests: Guests, tmp_path:
     assert {f"reaches {target}" for target in targets} <= {*said}, said
     lan.snnet("network create none --subnet fd00:7::/48 --no-wait")  # which dnsmasq cannot serve
     assert VM_IP in lan.snnet("lease list")
+    lan.snnet("network delete none")
 
     guests.start("outside", *lan.enter(lan.outside), sys.executable, "-c", FETCH, PORT_OF_HOST)
     guests.until_said("outside", "this is v1")

@@ -117,7 +117,7 @@ def site() -> Iterator[Site]:
 def pings(space: Namespace, address: object, size: int = 56, patience: int = 10) -> bool:
     """Whether a ping is answered: a bridge takes frames up to a second after a port's carrier."""
     argv = ["ping", "-c1", f"-w{patience}", "-M", "do", "-s", str(size), str(address)]
-    return run(argv, netns=space.fd, check=False).returncode == 0
+    return run(argv, netns=space.fd, check=False, timeout=30).returncode == 0
 
 
 class Ear:

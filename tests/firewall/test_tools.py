@@ -75,9 +75,9 @@ def test_nft(netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         scripts.append("\n".join(commands))
         return run(self, scripts[-1].splitlines(), as_json=as_json)
 
-    def over_netlink(self: Writer, changes: Sequence[ElementChange]) -> None:
+    def over_netlink(self: Writer, changes: Sequence[ElementChange], *epoch: int) -> bool:
         scripts.append("\n".join(map(str, changes)))
-        change(self, changes)
+        return change(self, changes, *epoch)
 
     monkeypatch.setattr(Nft, "run", both)
     monkeypatch.setattr(Writer, "change", over_netlink)

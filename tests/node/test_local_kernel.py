@@ -178,7 +178,7 @@ class RealOneHost:
     def ping(self, space: Namespace, address: str, size: int = 56, patience: int = 10) -> bool:
         """Whether a ping is answered; bridges take frames up to 1 s after a port's carrier."""
         argv = ["ping", "-c1", f"-w{patience}", "-M", "do", "-s", str(size), address]
-        return run(argv, netns=space.fd, check=False).returncode == 0
+        return run(argv, netns=space.fd, check=False, timeout=30).returncode == 0
 
     def close(self) -> None:
         for noun in self.kernel.snapshot({contract.Namespace}).values():
