@@ -100,7 +100,7 @@ class Peers:
         batch = "\n".join(" ".join(words) for words in lines)
         ways: dict[str, Callable[[], object]] = {
             "floor": lambda: [self.floor.make_vnic(one) for one in prepared],
-            "create_vnics": lambda: self.node.create_vnics(configs, atomic=True),
+            "create_vnics": lambda: self._made(configs),
         }
         if self.firewall == "none":
             ways["ip -batch"] = lambda: run_process(["ip", "-batch", "-"], input=batch, timeout=60)
@@ -133,7 +133,8 @@ class Peers:
         yield Result(f"{what} ({self.firewall})", median(ratios), "times", 1.0)
 
     def _made(self, configs: Sequence[snnet.VnicConfig]) -> list[Link]:
-        made = self.node.create_vnics(configs, atomic=True)
+        made = self.node.create_vnics(configs)
+        assert not any(one.error for one in made)
         return [one.vnic.link for one in made if one.vnic is not None]
 
     def _remove(self, operation: Remove) -> None:
