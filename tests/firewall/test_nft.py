@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,6 +145,51 @@ def test_without_the_library_the_program_is_given_the_script(
         (["nft", "--json", "--terse", "list", "ruleset"], ""),
         (["nft", "-f", "-"], "delete table inet c\n"),
     ]
+
+
+def test_one_thread_at_a_time_is_in_the_library(
+    netns: int, library: type[Library], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not safe among threads: a rule for one protocol came out as one for another."""
+    inside, most = [0], [0]
+
+    def cmd(self: Library, script: str) -> tuple[int, str, str]:
+        inside[0] += 1
+        most[0] = max(*most, *inside)
+        time.sleep(0.01)  # the others come meanwhile
+        inside[0] -= 1
+        return 0, "", ""
+
+    monkeypatch.setattr(Library, "cmd", cmd)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: Nft(netns).run(["add table inet a"]), range(8)))
+    assert most == [1]
+    assert len(made) == 8
+
+
+def test_a_child_process_does_not_wait_for_a_thread_of_its_parent(
+    netns: int, library: type[Library], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def cmd(self: Library, script: str) -> tuple[int, str, str]:
+        if script == "wait":
+            entered.set()
+            leave.wait(60)
+        return 0, "", ""
+
+    monkeypatch.setattr(Library, "cmd", cmd)
+    thread = threading.Thread(target=Nft(netns).run, args=[["wait"]])
+    thread.start()
+    assert entered.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        Nft(netns).run(["add table inet a"])
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    leave.set()
+    thread.join(60)
 
 
 def test_with_neither_it_names_both(

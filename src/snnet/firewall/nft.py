@@ -4,6 +4,9 @@ libnftables is used through its official Python binding, the module ``nftables``
 (Debian's python3-nftables, or its copy on PyPI, oxl-libnftables).  It calls exit(3) when it
 gets no socket (netlink_init_error, src/netlink.c), which no handler in Python can catch.  So
 it is only called while there are descriptors to spare.
+
+One thread at a time calls it, whatever the namespace: it looks up protocols by getprotobyname(3),
+whose answer another thread overwrites (MT-Unsafe), and then a rule is for another protocol.
 """
 
 from __future__ import annotations
@@ -29,6 +32,19 @@ SPARE = 24
 threads may take some of them meanwhile."""
 
 INSTALL = "apt-get install nftables, and for its speed pip install 'snnet[nftables]'"
+
+
+_alone = threading.Lock()
+"""Held by the thread that is in the library."""
+
+
+def _renew_lock() -> None:
+    """Give a child process a lock that no thread of its parent holds."""
+    global _alone
+    _alone = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Nft:
@@ -98,14 +114,16 @@ def _library() -> Runner | None:
     if binding is None:
         return None
     try:
-        nft = binding.Nftables()
+        with _alone:
+            nft = binding.Nftables()
     except OSError:  # the binding is installed, the library is not
         return None
 
     def run_here(script: str, as_json: bool, terse: bool) -> str:
-        nft.set_json_output(as_json)
-        nft.set_terse_output(as_json and terse)
-        code, output, error = nft.cmd(script)
+        with _alone:
+            nft.set_json_output(as_json)
+            nft.set_terse_output(as_json and terse)
+            code, output, error = nft.cmd(script)
         if code != 0:
             raise _refused(error)
         return str(output)
