@@ -16,6 +16,7 @@ SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/b
 MORE := tests/firewall tests/agent tests/cli tests/dhcp tests/docker tests/drawing tests/explain \
         tests/lab tests/system \
         tests/cluster/test_between.py tests/cluster/test_every_pair.py \
+        tests/cluster/test_unreadable.py tests/test_values.py \
         tests/conformance/test_registries.py tests/registries tests/node/test_arguments.py tests/node/test_bulk.py \
         tests/node/test_concurrency.py tests/node/test_faults.py tests/node/test_interrupts.py \
         tests/node/test_killed.py tests/node/test_properties.py tests/node/test_reconcile.py \
