@@ -18,6 +18,7 @@ from snnet import Agent, Cluster, NetworkConfig, open_registry
 from snnet.system.namespaces import Namespace, end_processes
 from snnet.system.netns import in_netns
 from snnet.system.process import run
+from tests.pings import pings
 
 pytestmark = pytest.mark.kernel
 
@@ -112,12 +113,6 @@ def site() -> Iterator[Site]:
             )
         site.settle()
         yield site
-
-
-def pings(space: Namespace, address: object, size: int = 56, patience: int = 10) -> bool:
-    """Whether a ping is answered: a bridge takes frames up to a second after a port's carrier."""
-    argv = ["ping", "-c1", f"-w{patience}", "-M", "do", "-s", str(size), str(address)]
-    return run(argv, netns=space.fd, check=False, timeout=30).returncode == 0
 
 
 class Ear:

@@ -11,6 +11,7 @@ import pytest
 import snnet
 from snnet.system.namespaces import Namespace, end_processes
 from snnet.system.process import run
+from tests.pings import pings
 
 pytestmark = pytest.mark.kernel
 
@@ -62,12 +63,6 @@ def hosts() -> Iterator[RealHosts]:
     hosts = RealHosts()
     with hosts.open:
         yield hosts
-
-
-def pings(space: Namespace, address: str, size: int = 56, patience: int = 10) -> bool:
-    """Whether a ping is answered: a bridge takes frames up to a second after a port's carrier."""
-    argv = ["ping", "-c1", f"-w{patience}", "-M", "do", "-s", str(size), address]
-    return run(argv, netns=space.fd, check=False, timeout=30).returncode == 0
 
 
 def text(space: Namespace) -> str:

@@ -11,6 +11,7 @@ import pytest
 import snnet
 from snnet.core.concentrators import build_concentrator
 from snnet.core.local_requests import local_concentrator
+from tests.pings import pings
 
 from .test_local import HOST, OneHost, config
 from .test_local_public import DUAL, OUTSIDE, OUTSIDE6, SERVER6, Real
@@ -155,7 +156,7 @@ def test_real_guests_go_out_and_are_reached_by_both_families(real: Real) -> None
     def works() -> None:
         assert real.ask(mine, OUTSIDE6, 80) == f"outside {HOST6}"
         assert real.ask(mine, OUTSIDE, 80) == f"outside ::ffff:{HOST}"
-        assert real.ping(mine, OUTSIDE6, size=1452)
+        assert pings(mine, OUTSIDE6, size=1452)
         assert real.ask(real.outside, HOST6, 33022) == f"acme-9 {OUTSIDE6}"
         assert real.ask(real.outside, HOST, 33022) == f"acme-9 ::ffff:{OUTSIDE}"
         assert real.ask(None, HOST6, 33022).startswith("acme-9")
@@ -163,7 +164,7 @@ def test_real_guests_go_out_and_are_reached_by_both_families(real: Real) -> None
         assert real.ask(mine, HOST6, 33022).startswith("acme-9"), "from the guest itself"
 
     works()
-    assert not real.ping(mine, HOST6, patience=1), "the host is out of reach but for its port"
+    assert not pings(mine, HOST6, patience=1), "the host is out of reach but for its port"
     assert (real.cn.verify(), cnci.verify()) == ([], [])
     real.cn.close()
     real.cn = real.node()

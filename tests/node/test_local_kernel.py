@@ -24,6 +24,7 @@ from snnet.system.namespaces import Namespace, end_processes
 from snnet.system.netns import in_netns
 from snnet.system.process import find_program, run
 from tests.node.test_local import config, vnic
+from tests.pings import pings
 from tests.sample import docker_alone
 
 pytestmark = pytest.mark.kernel
@@ -175,11 +176,6 @@ class RealOneHost:
         argv = [sys.executable, "-c", _CLIENT, address, str(port)]
         return run(argv, netns=fd, check=False, timeout=20).stdout.strip()
 
-    def ping(self, space: Namespace, address: str, size: int = 56, patience: int = 10) -> bool:
-        """Whether a ping is answered; bridges take frames up to 1 s after a port's carrier."""
-        argv = ["ping", "-c1", f"-w{patience}", "-M", "do", "-s", str(size), address]
-        return run(argv, netns=space.fd, check=False, timeout=30).returncode == 0
-
     def close(self) -> None:
         for noun in self.kernel.snapshot({contract.Namespace}).values():
             self.kernel.apply([contract.Remove(noun)])
@@ -201,9 +197,9 @@ def test_one_host_end_to_end(one: RealOneHost) -> None:
     mine, second = one.guest(9), one.guest(10)
     theirs = one.guest(9, "other")
     # In the subnet, out by NAT, with full-size packets.
-    assert one.ping(mine, "10.1.0.10", size=1472)
+    assert pings(mine, "10.1.0.10", size=1472)
     assert one.ask(mine, "10.1.0.10", 22) == "acme-10 10.1.0.9"
-    assert one.ping(mine, OUTSIDE, size=1472)
+    assert pings(mine, OUTSIDE, size=1472)
     assert one.ask(mine, OUTSIDE, 80) == f"outside {HOST}"
     # In by the host's port: from outside, from the host, from guests, from the guest itself.
     assert one.ask(one.outside, HOST, 33022) == f"acme-9 {OUTSIDE}"
@@ -212,10 +208,10 @@ def test_one_host_end_to_end(one: RealOneHost) -> None:
     assert one.ask(mine, HOST, 33022) == "acme-9 169.254.1.1"
     # Two tenants with the same addresses.
     assert one.ask(one.outside, HOST, 33023) == f"other-9 {OUTSIDE}"
-    assert not one.ping(theirs, "10.1.0.10", patience=1)
+    assert not pings(theirs, "10.1.0.10", patience=1)
     for made in one.cn.topology().concentrators:
         assert one.ask(one.outside, str(made.ip), made.forwards[0].target_port) == ""
-    assert not one.ping(mine, HOST, patience=1)
+    assert not pings(mine, HOST, patience=1)
     assert one.cn.verify() == []
     assert (cnci.verify(), other.verify()) == ([], [])
     # Everything goes.
@@ -234,7 +230,7 @@ def test_the_same_by_programs(netns: str) -> None:
         plan = one.cn.plan_set_concentrator(config())
         assert any(line.startswith("ip netns add snn-") for line in plan.to_commands())
         one.serve_subnet(config())
-        assert one.ping(one.guest(9), OUTSIDE)
+        assert pings(one.guest(9), OUTSIDE)
         assert one.ask(one.outside, HOST, 33022) == f"acme-9 {OUTSIDE}"
         assert one.cn.verify() == []
         one.cn.reset_network()
@@ -289,7 +285,7 @@ def test_drift_is_repaired(one: RealOneHost) -> None:
         one.cn.repair()
         assert one.cn.verify() == []
     one.serve_subnet(config())
-    assert one.ping(one.guest(9), OUTSIDE)
+    assert pings(one.guest(9), OUTSIDE)
 
 
 @pytest.mark.parametrize("at", range(0, 20, 3))
@@ -353,12 +349,12 @@ def test_beside_docker(one: RealOneHost, variant: str, first: str) -> None:
     one.serve_subnet(config())
     other = one.serve_subnet(config("other", 33023))
     mine, second = one.guest(9), one.guest(10)
-    assert one.ping(mine, "10.1.0.10")
+    assert pings(mine, "10.1.0.10")
     assert one.ask(mine, OUTSIDE, 80) == f"outside {HOST}"
     assert one.ask(one.outside, HOST, 33022) == f"acme-9 {OUTSIDE}"
     assert one.ask(second, HOST, 33022) == "acme-9 169.254.1.1"
     theirs = other.site.ip
-    assert not one.ping(mine, str(theirs), patience=1), "tenants stay apart"
+    assert not pings(mine, str(theirs), patience=1), "tenants stay apart"
     assert one.ask(one.outside, str(theirs), 33023) == ""
     assert [line for line in one.cn.verify() if "first again" not in line] == []
     one.cn.reset_network()
@@ -461,7 +457,7 @@ def test_after_a_reboot_all_comes_back(one: RealOneHost) -> None:
     result = one.cn.reconcile(concentrators=[config()], vnics=[])
     assert [item.action for item in result.items] == ["created"]
     one.serve_subnet(config())
-    assert one.ping(one.guest(9), OUTSIDE)
+    assert pings(one.guest(9), OUTSIDE)
     assert one.ask(one.outside, HOST, 33022) == f"acme-9 {OUTSIDE}"
     assert one.cn.verify() == []
 

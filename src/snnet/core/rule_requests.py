@@ -9,6 +9,7 @@ from snnet.checks import (
     Address,
     Network,
     check_address,
+    check_bool,
     check_choice,
     check_int,
     check_link_name,
@@ -26,7 +27,6 @@ from snnet.contract import (
     PortForward,
     PublicIp,
 )
-from snnet.contract.errors import shown
 from snnet.contract.nat import forward_key
 
 from .addressing import check_public, check_unicast
@@ -108,9 +108,7 @@ def public_ip(
 
 def masquerade(owner: Owner, *, device: str, nat66: bool = False) -> Masquerade:
     """Return the rule of ``enable_nat`` for one device."""
-    if not isinstance(nat66, bool):
-        raise InvalidRequest(f"{shown(nat66)} is neither True nor False", field="nat66")
-    return Masquerade(owner=str(owner), device=device, nat66=nat66)
+    return Masquerade(owner=str(owner), device=device, nat66=check_bool(nat66, "nat66"))
 
 
 def masquerade_each(

@@ -146,8 +146,8 @@ def _end(processes: dict[int, int], *, gently: bool) -> None:
             _log.warning("dnsmasq (pid %d) did not end after TERM: killed", pid)
             _send(pidfd, signal.SIGKILL)
         processes = left
-    for pid in _left_after(processes, _PATIENCE):
-        raise Busy(f"dnsmasq (pid {pid}) does not end after KILL: check its state")
+    if left := _left_after(processes, _PATIENCE):
+        raise Busy(f"dnsmasq (pid {min(left)}) does not end after KILL: check its state")
 
 
 def _left_after(processes: dict[int, int], seconds: float) -> dict[int, int]:

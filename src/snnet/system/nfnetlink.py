@@ -72,11 +72,8 @@ class Nfnetlink:
         size = _HEADER.size + len(of)
         begin = _HEADER.pack(size, _BEGIN, NLM_F_REQUEST, 0, 0, 0, 0, htons(resource))
         parts = [bytearray(begin + of)]
-        pack, subsystem = _HEADER.pack, self._kind
         for kind, flags, family, attributes in requests:
-            length = _HEADER.size + len(attributes)
-            head = pack(length, subsystem | kind, NLM_F_REQUEST | flags, 0, 0, family, 0, 0)
-            parts.append(bytearray(head + attributes))
+            parts.append(self._message(kind, NLM_F_REQUEST | flags, family, attributes))
         # The acks come after the commit, and the errors before them.
         (flags,) = _FLAGS.unpack_from(parts[-1], _FLAGS_AT)
         _FLAGS.pack_into(parts[-1], _FLAGS_AT, flags | NLM_F_ACK)
