@@ -66,8 +66,10 @@ def read_yaml(path: str | os.PathLike[str], field: str = "path") -> Any:
         raise InvalidRequest(
             f"{path}{where} is not YAML: {error.problem or error.context}", field=field
         ) from None
+    except OSError as error:
+        raise InvalidRequest(f"cannot read {path}: {error.strerror}", field=field) from None
     # TypeError: not a path; ValueError: a NUL in it, not UTF-8, an impossible date.
-    except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (TypeError, ValueError, yaml.YAMLError) as error:
         raise InvalidRequest(f"cannot read {path}: {error}", field=field) from None
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from snnet import SnnetError
-from snnet.doctor.report import Part, without_secrets, write
+from snnet.doctor.report import without_secrets
 
 from .test_host import Host
 
@@ -43,14 +42,6 @@ OF_A_HOST = (
 def test_secrets_are_left_out(text: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNNET_ETCD_PASSWORD", "tr0ub4dor")
     assert without_secrets(text) == shown
-
-
-def test_a_file_that_is_there_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "r.tar.gz"
-    path.write_text("mine")
-    with pytest.raises(SnnetError, match="cannot write the report"):
-        write([Part("a.txt", "a", "text")], path)
-    assert path.read_text() == "mine"
 
 
 @pytest.mark.kernel

@@ -17,7 +17,7 @@ from .options import CONFIG
 @click.command()
 @click.option(
     "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     envvar="SNNET_CONFIG",
     help=f"The settings.  Default: {CONFIG}, or without that file one host with everything on it.",
 )

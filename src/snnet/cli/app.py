@@ -74,9 +74,17 @@ def _explain(error: Exception, *, debug: bool) -> None:
     if debug:
         traceback.print_exc()
     interrupted = isinstance(error, Cancelled)
-    text = "interrupted; nothing left over" if interrupted else " ".join(str(error).split())
+    text = "interrupted; nothing left over" if interrupted else _sentence(error)
     click.echo(f"snnet: {text}", err=True)
     sys.exit(2 if isinstance(error, InvalidRequest) else 1)
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, in one line; what the system says without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())
 
 
 @click.command(

@@ -13,6 +13,8 @@ from snnet import plugins
 from snnet.config import TUNNELS, NetworkMode
 from snnet.lab import AUTO
 
+from .paths import OutputFolder
+
 
 def _pem(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """An option for one of the PEM files for TLS."""
@@ -203,14 +205,14 @@ def docker_plugin() -> None:
 )
 @click.option(
     "--plugin-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     default="/run/docker/plugins",
     show_default=True,
     help="The folder for the socket, in which Docker looks for it.",
 )
 @click.option(
     "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     show_default="/var/lib/snnet/docker/NAME",
     help="The folder for the database.",
 )
@@ -225,7 +227,7 @@ def docker_plugin() -> None:
 )
 @click.option(
     "--spec-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputFolder(),
     default="/etc/docker/plugins",
     show_default=True,
     help="The folder for the file that tells Docker the TCP address.",

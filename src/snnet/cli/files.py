@@ -41,7 +41,14 @@ def apply(cluster: Cluster, file: IO[bytes], dry_run: bool, prune: bool, output:
     """
     from .documents import read_documents
 
-    documents = read_documents(file.read(), str(getattr(file, "name", "<stdin>")))
+    name = str(getattr(file, "name", "<stdin>"))
+    try:
+        data = file.read()
+    except OSError as error:
+        raise click.BadParameter(
+            f"cannot read {name}: {error.strerror}", param_hint="'--file'"
+        ) from error
+    documents = read_documents(data, name)
     try:
         with doing() as say:
             applied = cluster.apply(

@@ -11,6 +11,7 @@ import click
 
 from .options import CONFIG, output_option, reads_much
 from .output import Branch, Column, print_data, print_table, print_tree
+from .paths import OutputFile, write_file
 
 if TYPE_CHECKING:
     from snnet.doctor.survey import FoundNode
@@ -194,7 +195,7 @@ def doctor(output: str) -> None:
 
 
 @host.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=OutputFile(new=True))
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--config",
@@ -211,7 +212,7 @@ def report(file: Path, yes: bool, config: Path | None) -> None:
     \b
     snnet host report /tmp/report.tar.gz
     """
-    from snnet.doctor.report import collect, write
+    from snnet.doctor.report import collect, packed
 
     parts = collect(_survey(), config or (CONFIG if CONFIG.exists() else None))
     width = max(len(part.name) for part in parts)
@@ -220,7 +221,7 @@ def report(file: Path, yes: bool, config: Path | None) -> None:
         click.echo(f"{part.name:{width}} {size}  {part.what}")
     if not yes:
         click.confirm(f"Write these to {file}?", abort=True)
-    write(parts, file)
+    write_file(file, packed(parts), "FILE", private=True)
     click.echo(f"written to {file}; read it before you send it")
 
 

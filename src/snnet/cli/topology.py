@@ -12,16 +12,15 @@ from snnet.cluster import Cluster
 
 from .options import CONFIG, output_option, registry_options, registry_url, timeout_option
 from .output import Branch, print_data, print_tree
+from .paths import OutputFile, write_file
 
 if TYPE_CHECKING:
     from snnet.drawing.picture import Picture
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
 
 @click.command()
-@click.option("--svg", type=_FILE, help="Write an SVG document for browsers.")
-@click.option("--html", type=_FILE, help="Write an HTML page.")
+@click.option("--svg", type=OutputFile(), help="Write an SVG document for browsers.")
+@click.option("--html", type=OutputFile(), help="Write an HTML page.")
 @click.option("--here", is_flag=True, help="This host's kernel, also if there is a registry.")
 @click.option("--wanted", is_flag=True, help="What the registry says; no agent is asked.")
 @timeout_option
@@ -49,9 +48,9 @@ def topology(
     picture = _picture(here, wanted, timeout, registry, config)
     from snnet.drawing.svg import to_html, to_svg
 
-    for path, write in ((svg, to_svg), (html, to_html)):
+    for path, option, drawn in ((svg, "--svg", to_svg), (html, "--html", to_html)):
         if path is not None:
-            path.write_text(write(picture), encoding="utf-8")
+            write_file(path, drawn(picture).encode(), option)
             click.echo(f"{path}: {picture.counts}", err=True)
     if output in ("json", "yaml"):
         print_data(picture.to_dict(), output)

@@ -202,6 +202,8 @@ class TcpListener(Listener):
                 raise Conflict(f"{self._spec} is a folder: remove it")
             self._draft.write_text(json.dumps(document, indent=1) + "\n")
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._draft.unlink()
             raise SnnetError(f"cannot write {self._spec}: {error.strerror}") from error
 
     def announce(self) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from snnet import __version__
 from snnet.contract import SnnetError
-from snnet.contract.translating import translating
 from snnet.system.netns import open_netns
 from snnet.system.process import run
 
@@ -77,19 +76,16 @@ def collect(nodes: Sequence[FoundNode], settings: Path | None) -> list[Part]:
     return [Part(part.name, part.what, without_secrets(part.text)) for part in parts]
 
 
-def write(parts: Sequence[Part], path: Path) -> None:
-    """Write a report as .tar.gz that only its owner can read.
-
-    Raises ``SnnetError`` if there is a file of that name, which stays as it is.
-    """
-    with translating(f"write the report {path}"):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
-            for part in parts:
-                data = part.text.encode()
-                entry = tarfile.TarInfo(f"snnet-report/{part.name}")
-                entry.size, entry.mtime, entry.mode = len(data), int(time.time()), 0o600
-                archive.addfile(entry, io.BytesIO(data))
+def packed(parts: Sequence[Part]) -> bytes:
+    """Return a report as .tar.gz, whose files only their owner can read once unpacked."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        for part in parts:
+            text = part.text.encode()
+            entry = tarfile.TarInfo(f"snnet-report/{part.name}")
+            entry.size, entry.mtime, entry.mode = len(text), int(time.time()), 0o600
+            archive.addfile(entry, io.BytesIO(text))
+    return data.getvalue()
 
 
 _KEY = r"(?:api|private|auth|fastopen)[_-]?key"

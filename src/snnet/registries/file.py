@@ -58,7 +58,13 @@ def path_of(url: str) -> Path:
             f"'sqlite:{url}' names no file: write sqlite:///ABSOLUTE/PATH or sqlite:RELATIVE/PATH",
             field="registry",
         )
-    return Path(os.path.realpath("/" + url.lstrip("/") if url.startswith("/") else url))
+    path = Path(os.path.realpath("/" + url.lstrip("/") if url.startswith("/") else url))
+    if os.path.isdir(path):
+        raise InvalidRequest(
+            f"'sqlite:{url}' is a folder: name a file in it, as sqlite://{path}/registry.db",
+            field="registry",
+        )
+    return path
 
 
 def is_there(path: Path) -> bool:
@@ -153,7 +159,10 @@ def check_schema(path: Path, connection: sqlite3.Connection) -> None:
 def _of_system(path: Path, error: OSError) -> ApiError:
     if isinstance(error, PermissionError):
         return denied(path)
-    return Unavailable(f"cannot open the registry {path}: {error.strerror}", unwritten=True)
+    reason = f"cannot open the registry {path}: {error.strerror}"
+    if not os.path.isdir(path.parent):
+        reason += f"; create the folder {path.parent}, or name another file"
+    return Unavailable(reason, unwritten=True)
 
 
 def _make_folder(folder: Path) -> None:
