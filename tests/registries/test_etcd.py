@@ -9,6 +9,7 @@ import os
 import threading
 import time
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -28,11 +29,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from snnet import Agent, Cluster, NetworkConfig
+from snnet.cluster import keys
 from snnet.contract import (
     Compacted,
     Delete,
     Denied,
     InvalidRequest,
+    NoDocument,
     Put,
     RegistryWatch,
     SessionLost,
@@ -176,8 +179,7 @@ def test_a_value_of_others_is_a_damaged_document(
     with EtcdRegistry("//h") as registry:
         change = registry.change({"key": encode("snnet/k"), "mod_revision": "7", **value})
     assert (change.key, change.revision) == ("k", 7)
-    with pytest.raises(Unavailable, match="the registry is damaged: 'k' is not a JSON object"):
-        change.entry()
+    assert isinstance(change.entry().document, NoDocument)
 
 
 @pytest.fixture
@@ -413,6 +415,43 @@ class TestFaults:
             registry.commit([Put("a/new", {})])
             state: dict[str, int] = {}
             follow(watch, state, lambda: "a/new" in state)
+
+    @pytest.mark.parametrize("value", [b"", b"hello", b"[1]", b"\xff\x00", b"[" * 100_000])
+    def test_what_is_no_document_stops_nobody(self, cluster: Members, value: bytes) -> None:
+        """Whoever wrote it: its object has failed and can be deleted, and the agent goes on."""
+        url = cluster.url(f"no-document-{zlib.crc32(value)}")
+        with (
+            EtcdRegistry(url) as registry,
+            Agent(
+                "cn-1", NetworkConfig(topology="local", compute_nets=["192.0.2.0/24"]),
+                registry=registry, backend="fake", firewall="fake", dhcp="fake",
+            ) as agent,
+        ):  # fmt: skip
+            wanted = Cluster(registry)
+            agent.step(0)
+            wanted.create_network("web", tenant="acme", subnet="10.1.0.0/24")
+            wanted.create_network("web", tenant="other", subnet="10.1.0.0/24")
+            damaged = {keys.network("acme", "web"), f"{keys.ROOT}mine"}
+            watch = registry.watch("", after=registry.read("").revision)
+            namespace = url.rpartition("/")[2]
+            for key in damaged:
+                ask(
+                    cluster.clients[0], "kv/put", value=base64.b64encode(value).decode(),
+                    key=encode(f"{namespace}/{key}"),
+                )  # fmt: skip
+            told = set[str]()
+            while not damaged <= told:
+                told |= {change.key for change in watch.next(SOON)}
+            wanted.create_vnic("v1", tenant="other", network="web", node="cn-1")
+            deadline = time.monotonic() + SOON
+            while wanted.get_vnic("other", "v1").state != "ready":
+                assert time.monotonic() < deadline
+                agent.step(0.1)
+            failed, other = wanted.list_networks()
+            assert "its document cannot be read: it is not a JSON object" in str(failed.error)
+            assert (other.tenant, other.error) == ("other", None)
+            wanted.delete_network("acme", "web", force=True)
+            assert [item.tenant for item in wanted.list_networks()] == ["other"]
 
     def test_a_forked_child_is_refused(self, cluster: Members) -> None:
         with EtcdRegistry(cluster.url("fork")) as registry:

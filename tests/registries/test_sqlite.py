@@ -19,8 +19,10 @@ import snnet
 from snnet.contract import (
     ApiError,
     Changed,
+    Delete,
     Denied,
     InvalidRequest,
+    NoDocument,
     Put,
     Session,
     Unavailable,
@@ -152,18 +154,25 @@ class TestFile:
         with pytest.raises(Unavailable, match="is not a snnet registry: move it away"):
             SqliteRegistry(f"//{path}")
 
-    @pytest.mark.parametrize("value", ["{", b"\xff", 3])
-    def test_a_damaged_document_is_named(
+    @pytest.mark.parametrize("value", ["", "{", "[1]", "[" * 100_000, b"\xff", 3])
+    def test_what_is_no_document_hides_no_other(
         self, path: Path, registry: SqliteRegistry, value: object
     ) -> None:
-        watch = registry.watch("", after=0)
-        registry.commit([Put("k", {})])
-        assert len(watch.next(5)) == 1
+        registry.commit([Put("k", {}), Put("l", {"n": 1})])
+        watch = registry.watch("", after=1)
         other = direct(path)
-        other.execute("UPDATE documents SET document = ?, revision = revision", (value,))
+        other.execute("UPDATE documents SET document = ? WHERE key = 'k'", (value,))
+        found = registry.read("").entries
+        assert isinstance(found["k"].document, NoDocument)
+        assert {key: entry.document for key, entry in found.items()} == {"k": {}, "l": {"n": 1}}
+        registry.commit([Put("k", {}), Put("l", {"n": 2})])
+        other.execute("UPDATE documents SET document = ? WHERE key = 'k'", (value,))
         other.close()
-        with pytest.raises(Unavailable, match="registry is damaged: 'k' is not "):
-            registry.read("")
+        told = {change.key: change.entry for change in watch.next(5)}
+        assert told["l"] is not None
+        assert told["l"].document == {"n": 2}
+        registry.commit([Delete("k")])
+        assert list(registry.read("").entries) == ["l"]
 
     def test_a_file_that_vanishes(self, path: Path, registry: SqliteRegistry) -> None:
         """Is no empty registry: a caller must not take its documents for removed."""

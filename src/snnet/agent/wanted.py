@@ -10,7 +10,7 @@ from typing import Any
 
 from snnet.cluster import Forward, Network, PublicIp, SecurityGroup, Vnic, keys
 from snnet.cluster.documents import Wanted
-from snnet.cluster.problems import DAMAGED
+from snnet.cluster.problems import DAMAGED, check_document
 from snnet.cluster.views import read_placements
 from snnet.config import NetworkConfig, VnicConfig
 from snnet.contract import DhcpEntry, Document, Entry, InvalidRequest, IPAddress, Reading
@@ -277,6 +277,7 @@ _KINDS = {
 def _gather(tenant: TenantWanted, prefix: str, names: Sequence[str], entry: Entry) -> None:
     """Take in one document of a tenant."""
     document, revision = entry.document, entry.revision
+    check_document(document)
     match prefix:
         case keys.NETWORKS:
             tenant.networks.append(_read_network(entry))

@@ -38,7 +38,7 @@ from snnet.contract.values import plain_text
 from snnet.core.addressing import check_public, check_subnets, mac_for
 from snnet.core.ports import check_ports
 
-from .problems import check_fields, optional
+from .problems import check_document, check_fields, optional
 
 DEFAULT_TENANT = "default"
 
@@ -133,6 +133,7 @@ class Wanted:
     @classmethod
     def read(cls, document: Mapping[str, Any], revision: int = 0) -> Self:
         """Make an object of a document.  Unknown fields are refused by name."""
+        check_document(document)
         known = _stored(cls)  # type: ignore[arg-type]
         return cls._made(document, known, revision)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from snnet.contract import InvalidRequest
+from snnet.contract import Document, InvalidRequest, NoDocument
 
 DAMAGED = (InvalidRequest, LookupError, TypeError, ValueError, AttributeError)
 """What reading a document raises that nobody checked when it was written."""
@@ -20,6 +20,12 @@ class Problems(InvalidRequest):
     def __init__(self, problems: Iterable[InvalidRequest]) -> None:
         self.problems = tuple(str(problem) for problem in problems)
         super().__init__("; ".join(self.problems))
+
+
+def check_document(document: Document) -> None:
+    """Raise ``InvalidRequest`` for what the registry has in place of a document."""
+    if isinstance(document, NoDocument):
+        raise InvalidRequest("it is not a JSON object")
 
 
 def raise_all(problems: list[InvalidRequest]) -> None:

@@ -21,6 +21,17 @@ REGISTRY = "sqlite:///var/lib/snnet/registry.db"
 Document = Mapping[str, Any]
 """A JSON object."""
 
+
+class NoDocument(dict[str, Any]):
+    """An empty document in place of a value that others wrote and that is no JSON object.
+
+    Registries give it, so that one value does not hide all others.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
 COMMIT_MAX = 100
 """Writes and conditions of one commit together (etcd refuses more than 128 operations)."""
 

@@ -14,9 +14,9 @@ from snnet.contract import (
     Compacted,
     Entry,
     InvalidRequest,
+    NoDocument,
     RegistryWatch,
     SnnetError,
-    Unavailable,
 )
 
 
@@ -33,15 +33,13 @@ class Change:
         return Changed(self.key, None if self.text is None else self.entry(), self.revision)
 
     def entry(self) -> Entry:
-        """Return the written document.  Raise ``Unavailable`` if it is no JSON object."""
+        """Return the written document, or ``NoDocument`` if it is no JSON object."""
         try:
             document = json.loads(self.text or "")
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
-            raise Unavailable(
-                f"the registry is damaged: {self.key!r} is not a JSON object; restore a backup"
-            )
+            document = NoDocument()
         return Entry(self.key, document, self.revision)
 
 
