@@ -5,17 +5,21 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, field, fields, replace
 
 import pytest
 
 import snnet.contract
+import snnet.core.meshing
+import snnet.core.policies
 from snnet.contract import Noun, Tap
-from snnet.contract.frozen import frozen
+from snnet.contract.frozen import changed, frozen
 
 CLASSES = [
     kind
-    for kind in vars(snnet.contract).values()
+    for module in (snnet.contract, snnet.core.meshing, snnet.core.policies)
+    for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, Noun)
 ]
 
@@ -75,6 +79,17 @@ def test_a_subclass_keeps_its_class() -> None:
             one.name = "u"  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("kind", [Tap, type("Slotted", (Tap,), {"__slots__": ()})])
+def test_a_changed_copy_is_what_replace_makes(kind: type[Tap]) -> None:
+    one = kind(name="t", alias="a", mtu=1400)
+    two = changed(one, "index", 7)
+    assert two == replace(one, index=7)
+    assert type(two) is kind
+    assert (two.key, one.index) == (one.key, 0)
+    with pytest.raises(FrozenInstanceError):
+        two.index = 8  # type: ignore[misc]
+
+
 def test_a_factory_is_refused() -> None:
     with pytest.raises(AssertionError, match="has a factory"):
 
@@ -88,3 +103,17 @@ def test_every_noun_takes_its_fields_by_name(kind: type[Noun]) -> None:
     parameters = inspect.signature(kind).parameters
     assert [*parameters] == [item.name for item in fields(kind) if item.init]
     assert all(one.kind is one.KEYWORD_ONLY for one in parameters.values())
+
+
+def test_no_noun_of_snnet_is_a_dataclass_of_another_kind() -> None:
+    """Such a noun would have no key."""
+    for kind in _kinds(Noun):
+        if kind.__module__.startswith("snnet."):
+            made = kind.__dict__.get("__init__")
+            assert made is None or "make_key" in made.__code__.co_names, kind
+
+
+def _kinds(of: type[Noun]) -> Iterator[type[Noun]]:
+    for kind in of.__subclasses__():
+        yield kind
+        yield from _kinds(kind)

@@ -35,7 +35,7 @@ def is_mac(text: str) -> bool:
 
 def is_multicast_mac(mac: str) -> bool:
     """Whether a MAC address is a group address: its first byte is odd."""
-    return bool(int(mac[1], 16) & 1)
+    return mac[1] in "13579bdf"
 
 
 IPV4_MAC = "02:00:"

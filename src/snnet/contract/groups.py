@@ -225,7 +225,6 @@ class GroupMembers(Owned):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "addresses", _sorted(self.addresses))
-        Owned.__post_init__(self)
 
     def make_key(self) -> Key:
         return ("group-members", self.owner, self.tenant, self.group)
@@ -282,7 +281,6 @@ class PortGroups(Owned):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "groups", tuple(sorted(set(self.groups))))
-        Owned.__post_init__(self)
 
     def make_key(self) -> Key:
         return ("port-groups", self.owner, self.link)

@@ -72,7 +72,6 @@ class PortForward(Owned):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", in_order(self.sources))
-        Owned.__post_init__(self)
 
     def make_key(self) -> Key:
         return forward_key(

@@ -66,9 +66,6 @@ class Noun(_Keyed):
         """Return the identity of the object.  Use ``key``, which has it."""
         raise NotImplementedError
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", self.make_key())
-
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle the noun by its fields."""
         return _from_fields, (

@@ -31,7 +31,6 @@ class Zone(Owned):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "networks", in_order(self.networks))
-        Owned.__post_init__(self)
 
     def make_key(self) -> Key:
         return ("zone", self.owner, self.zone)

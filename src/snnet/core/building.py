@@ -271,10 +271,11 @@ def _dependents(
     site: Site, link: str, mac: str, ips: Addresses, zone: str, policy: Policy, block: str
 ) -> tuple[Noun, ...]:
     """Return the nouns that are added and removed with the link of a VNIC."""
-    owner, rates = site.owner.name, tuple[Noun, ...]()
+    owner = site.owner.name
+    rates: tuple[Noun, ...] = ()
+    groups: tuple[Noun, ...] = ()
     if policy.rate_to_guest or policy.rate_from_guest:
         rates = shaping(site.owner, link, policy, block)
-    groups = tuple[Noun, ...]()
     if policy.groups:
         port = PortGroups(owner=owner, link=link, tenant=zone, groups=policy.groups, addresses=ips)
         groups = (replace(port, bridged=not site.routed),)

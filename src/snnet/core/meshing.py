@@ -37,6 +37,7 @@ from snnet.contract import (
     Vxlan,
 )
 from snnet.contract.addresses import NO_MAC
+from snnet.contract.frozen import frozen
 from snnet.contract.keywords import refusing_unknown
 from snnet.contract.links import Settings
 
@@ -100,7 +101,7 @@ Guest = tuple[str, ...]
 """A guest elsewhere: its MAC, the address of its node, its own addresses."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class SubnetPeers(Noun):
     """Where the guests of a subnet are that are on other nodes.
 

@@ -7,16 +7,16 @@ intents.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from snnet.contract import AntiSpoof, IPAddress, IPNetwork, Key, Noun, Nouns, PortGroups, Shaper
+from snnet.contract.frozen import frozen
 
 from .addressing import Addresses, Networks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen()
 class Policy(Noun):
     """The policy of one VNIC.  It is a noun of the record of intents alone.
 

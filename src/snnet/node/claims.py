@@ -125,7 +125,9 @@ class Claims:
         The kernel lets a link go after 16 ms and more, in which nothing is left to do.
         """
         with self.lock:
-            self._resting.update(number for number, held in self._held.items() if held[0] is claim)
+            for number, (held, _) in self._held.items():
+                if held is claim:
+                    self._resting.add(number)
             if self._waiting:
                 self._changed.notify()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from snnet.contract import (
@@ -28,7 +28,7 @@ N = TypeVar("N", bound=Noun, contravariant=True)
 class Rules(Protocol[N]):
     """Adds, changes and removes nouns of one class; each verb is all or nothing."""
 
-    def add(self, noun: N) -> None: ...
+    def add(self, noun: N) -> Sequence[int] | None: ...
 
     def change(self, noun: N, old: N) -> None: ...
 
@@ -43,6 +43,8 @@ class FakeDriver(Driver):
     state: State
     faults: Faults
     rules: Mapping[type[Noun], Rules[Any]]
+    gaps: Collection[str] = ()
+    """What the kernel below lacks."""
 
     def missing(self, noun: Noun) -> str | None:
         if type(noun) in self.rules:
@@ -63,27 +65,28 @@ class FakeDriver(Driver):
         return found if type(found) in self.carries else None
 
     def perform(self, operation: Operation) -> Sequence[int] | None:
+        noun = operation.noun
         try:
             with self.state.lock:
                 self.faults.count()
-                return self._carry_out(operation)
+                rules = self.rules.get(type(noun))
+                if rules is None or (self.gaps and self._lacks(operation)):
+                    raise Refusal("EOPNOTSUPP", self.missing(noun) or "")
+                if isinstance(operation, Add):
+                    return rules.add(noun)
+                if isinstance(operation, Remove):
+                    rules.remove(noun)
+                else:
+                    rules.change(noun, operation.old)
+                return None
         except Refusal as refusal:
             raise error_for(
                 refusal.errno, _said(operation), detail=refusal.detail, operation=operation
             ) from refusal
 
-    def _carry_out(self, operation: Operation) -> Sequence[int] | None:
-        noun = operation.noun
-        rules = self.rules.get(type(noun))
-        if rules is None:
-            raise Refusal("EOPNOTSUPP", self.missing(noun) or "")
-        if isinstance(operation, Add):
-            rules.add(noun)
-        elif isinstance(operation, Remove):
-            rules.remove(noun)
-        else:
-            rules.change(noun, operation.old)
-        return None
+    def _lacks(self, operation: Operation) -> bool:
+        """Whether the operation fails because of one of the ``gaps``."""
+        return False
 
     def watch(self) -> Watch:
         raise Unsupported(f"{type(self).__name__} has no link events: watch the backend instead")
