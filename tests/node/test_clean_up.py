@@ -79,12 +79,14 @@ def test_a_concentrator_is_shut_down_without_its_uplink(
     assert walled.link("eth0") is None or walled.kernel.find(address) is None
 
 
-def test_a_routed_node_is_reset_without_its_address(walled: World) -> None:
-    config = walled.config(mode=snnet.NetworkMode.ROUTED)
+@pytest.mark.parametrize("nets", [["192.0.2.0/24"], ["198.51.100.0/24"]], ids=["lost", "others"])
+def test_a_routed_node_is_reset_without_its_uplink(walled: World, nets: list[str]) -> None:
     before = nouns(walled)
-    with walled.node(config=config) as node:
+    with walled.node(config=walled.config(mode=snnet.NetworkMode.ROUTED)) as node:
         node.create_vnic(vm())
-    lose_address(walled)
+    if "192.0.2.0/24" in nets:
+        lose_address(walled)
+    config = walled.config(mode=snnet.NetworkMode.ROUTED, compute_nets=nets)
     with walled.node(init=False, config=config) as node:
         with pytest.raises(snnet.InvalidRequest):
             node.init()

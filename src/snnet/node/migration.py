@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from snnet import plugins
-from snnet.contract import Add, Driver, Host, Owned, Remove, SnnetError, Zone
+from snnet.contract import Add, Driver, Host, Noun, Owned, Remove, SnnetError, Zone
 from snnet.core.identity import Owner
 
 from .drivers import Drivers
@@ -58,23 +58,31 @@ def _take_over_from(name: str, owner: Owner, firewall: Driver, host: Host) -> li
     except SnnetError:
         return []  # a driver that cannot be opened here has no rules here
     try:
-        try:
-            found = other.snapshot()
-        except SnnetError:
-            return []
-        rules = [
-            noun
-            for noun in sorted(found.values(), key=lambda noun: noun.rank)
-            if isinstance(noun, Owned) and noun.owner == str(owner)
-        ]
-        new = [Add(rule) for rule in rules if firewall.find(rule) is None]
-        outcome = firewall.transfer(new)
-        if outcome.error is not None:
-            firewall.transfer(
-                [new[number].inverse() for number in sorted(outcome.done, reverse=True)]
-            )
-            raise outcome.error
-        other.transfer([Remove(rule) for rule in reversed(rules)])
-        return [f"{rule}: from {name} to {firewall.name}" for rule in rules]
+        rules = move_rules(str(owner), other, firewall)
     finally:
         other.close()
+    return [f"{rule}: from {name} to {firewall.name}" for rule in rules]
+
+
+def move_rules(owner: str, old: Driver, new: Driver) -> list[Noun]:
+    """Move the owner's rules from the old firewall to the new one; return what moved.
+
+    What the new one has already stays.  If it fails, its error is raised and both have what they
+    had.  An old one that cannot be looked at has no rules.
+    """
+    try:
+        found = old.snapshot().values()
+    except SnnetError:
+        return []
+    rules: list[Noun] = [
+        noun
+        for noun in sorted(found, key=lambda noun: noun.rank)
+        if isinstance(noun, Owned) and noun.owner == owner
+    ]
+    added = [Add(rule) for rule in rules if new.find(rule) is None]
+    outcome = new.transfer(added)
+    if outcome.error is not None:
+        new.transfer([added[number].inverse() for number in sorted(outcome.done, reverse=True)])
+        raise outcome.error
+    old.transfer([Remove(rule) for rule in reversed(rules)])
+    return rules

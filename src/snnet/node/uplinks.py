@@ -13,7 +13,6 @@ from snnet.contract import (
     IPAddress,
     IPNetwork,
     Link,
-    Macvtap,
     Noun,
     ProxyNeighbour,
     PublicIp,
@@ -30,6 +29,16 @@ from snnet.core.uplinks import Uplink, choose_uplink, find_uplinks, local_addres
 
 from .drivers import Drivers
 from .intents import Intents
+
+_UNKNOWN = Uplink(
+    link_name="",
+    index=0,
+    address=ip_interface("0.0.0.0"),
+    mtu=1500,
+    compute=True,
+    management=False,
+)
+"""The uplink of a node that has none, and nothing that tells which it was."""
 
 
 def check_topology(config: NetworkConfig) -> None:
@@ -123,28 +132,14 @@ def stand_in(config: NetworkConfig, owner: Owner, drivers: Drivers) -> Site:
     """A site for looking and removing, of a node that has no uplink now.
 
     The address is the one that its tunnels have, the link the one that bears its proxy
-    entries or macvtaps; unspecified where there is none.
+    entries or routes; unspecified where there is none.
     """
-    kinds = {Link, ProxyNeighbour, Route} & drivers.backend.carries | {Link}
-    nouns = drivers.backend.snapshot(kinds).values()
-    used = local_addresses(nouns, owner).most_common(1)
-    address = ip_interface(str(used[0][0]) if used else "0.0.0.0")
-    below = [
-        noun.link
-        for noun in nouns
-        if isinstance(noun, (ProxyNeighbour, Route)) and noun.protocol == SNNET_PROTOCOL
-    ]
-    below += [
-        noun.lower for noun in nouns if isinstance(noun, Macvtap) and ids.claimed(noun, owner)
-    ]
-    uplink = Uplink(
-        link_name=below[0] if below else "",
-        index=0,
-        address=address,
-        mtu=1500,
-        compute=True,
-        management=False,
-    )
+    nouns, uplink = drivers.backend.snapshot().values(), _UNKNOWN
+    if used := local_addresses(nouns, owner).most_common():
+        uplink = replace(uplink, address=ip_interface(str(used[0][0])))
+    for noun in nouns:
+        if isinstance(noun, (ProxyNeighbour, Route)) and noun.protocol == SNNET_PROTOCOL:
+            uplink = replace(uplink, link_name=noun.link)
     return _site(config, owner, uplink)
 
 
