@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
@@ -86,6 +86,7 @@ def results() -> dict[str, Any]:
         "subnet": tenants.subnets[0],
         "reconciled": reconciled,
         "item": reconciled.items[0],
+        "failed item": node.reconcile(vnics=[vm(12, ip="10.9.0.9")]).failed[0],
         "cnci topology": topology,
         "cnci subnet": topology.subnets[0],
         "mesh": topology.mesh,
@@ -105,6 +106,24 @@ def test_results_are_plain_data_on_request(name: str) -> None:
     result = RESULTS[name]
     text = result.to_json() if hasattr(result, "to_json") else json.dumps(result.to_dict())
     assert json.loads(text) is not None
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in RESULTS if type(RESULTS[name]).__module__ == "snnet.node.results"]
+)
+def test_the_plain_data_of_a_calls_result_has_its_fields(name: str) -> None:
+    result = RESULTS[name]
+    assert result.to_dict() == {
+        one.name: plain(getattr(result, one.name)) for one in fields(result)
+    }
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, snnet.SnnetError):
+        return str(value)
+    return value.to_dict() if hasattr(value, "to_dict") else value
 
 
 @pytest.mark.parametrize("name", RESULTS)

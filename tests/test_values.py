@@ -167,5 +167,8 @@ def test_the_wrong_one_of_many_configs_is_named() -> None:
             with pytest.raises(snnet.InvalidRequest) as caught:
                 call()
             assert caught.value.field == field
+            said = str(caught.value).removeprefix(f"{field}: ")
+            assert said != str(caught.value)
+            assert not said.startswith(field.rpartition(".")[2]), "the field is named twice"
     finally:
         world.close()

@@ -35,7 +35,7 @@ def of_item(error: InvalidRequest, where: str) -> InvalidRequest:
     """The error about one config of a list, which also says which one."""
     inner = "" if error.field in (None, "cfg") else f".{error.field}"
     message = str(error).removeprefix(f"{error.field}: ")
-    return InvalidRequest(message, field=where + inner).with_traceback(error.__traceback__)
+    return InvalidRequest(message, field=where + inner)
 
 
 def create_each(
