@@ -216,8 +216,55 @@ def test_a_failed_item_does_not_stop_others(fake: FakeWorld) -> None:
     with pytest.raises(snnet.Conflict):
         node.reconcile(groups=groups, atomic=True)
     assert node.verify() == []
-    with pytest.raises(snnet.InvalidRequest, match=r"groups\[1\]"):
-        node.reconcile(groups=[groups[1], groups[1]])
+    for wrong, why in (([groups[1], groups[1]], "is there twice"), ([groups[1], 5], "")):
+        with pytest.raises(snnet.InvalidRequest, match=rf"^groups\[1\]: {why}") as caught:
+            node.reconcile(groups=wrong)  # type: ignore[arg-type]
+        assert caught.value.field == "groups[1]"
+
+
+def test_an_error_says_which_part_of_a_reconcile_failed(fake: FakeWorld) -> None:
+    node = fake.node()
+    groups = [Group(tenant_id="t1", name=name) for name in "ab"]
+    fake.kernel.fail(at=1)
+    with pytest.raises(snnet.Exhausted, match=r"^reconcile failed and was rolled back"):
+        node.reconcile(groups=groups, atomic=True)
+    for at in (1, 2):
+        fake.kernel.fail(at=at)
+    (failed,) = node.reconcile(groups=groups).failed
+    assert str(failed.error).startswith("reconcile a failed and was rolled back")
+    node.reconcile(groups=groups)
+    fake.kernel.fail(at=1, error="EBUSY")
+    with pytest.raises(snnet.Incomplete, match=r"^reconcile is unfinished"):
+        node.reconcile(groups=[], atomic=True)
+
+
+def test_a_group_that_somebody_took_away_is_not_kept(fake: FakeWorld) -> None:
+    node = fake.node()
+    groups = [Group(tenant_id="t1", name=name, rules=[WEB]) for name in ("a", "b")]
+    node.reconcile(groups=groups)
+    fake.kernel.state.drop(groups[0].nouns(node.site)[1])
+    assert actions(node.reconcile(groups=groups)) == {"a": "updated", "b": "kept"}
+    assert node.verify() == []
+
+
+def test_what_cannot_be_removed_together_is_removed_one_by_one(fake: FakeWorld) -> None:
+    node = fake.node()
+    node.reconcile(groups=[Group(tenant_id="t1", name=name) for name in "abcd"])
+    node.reserve(lambda _: False, groups=lambda group: group == ("t1", "d"))
+    node.create_vnic(vm(9, groups=["a"]))
+    with pytest.raises(snnet.Conflict, match="v9"):
+        node.reconcile(groups=[], atomic=True)
+    fake.kernel.fail(at=1, error="EBUSY")
+    done = node.reconcile(groups=[])
+    assert [(item.key, item.action) for item in done.items] == [
+        (("group", "t1", "a"), "failed"),
+        (("group", "t1", "b"), "failed"),
+        (("group", "t1", "c"), "removed"),
+    ]
+    conflict, busy = (item.error for item in done.failed)
+    assert isinstance(conflict, snnet.Conflict)
+    assert str(busy).startswith("reconcile b is unfinished")
+    assert fake.kernel.pending_failures == ()
 
 
 def test_killed_in_the_middle_it_heals(monkeypatch: pytest.MonkeyPatch) -> None:
