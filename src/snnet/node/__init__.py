@@ -11,8 +11,8 @@ drivers change the host.
 - ``host.py``: the look at the host: ``listing.py``, ``seen.py``, ``taken.py``, ``inputs.py``,
   ``parameters.py``, ``rivals.py``.
 - ``drivers.py``, ``opening.py``: the drivers of a node.  ``sysctls.py``, ``insides.py`` and
-  ``docker_user.py`` are drivers themselves; ``migration.py`` takes rules over from another
-  firewall.
+  ``docker_user.py`` are drivers themselves, on ``over_backend.py``; ``migration.py`` takes rules
+  over from another firewall.
 - ``uplinks.py``: where the node is.  ``intents.py``, ``sequences.py``, ``noted.py``: what it
   keeps in files.
 """

@@ -14,12 +14,12 @@ from snnet.contract import (
     Missing,
     Noun,
     Operation,
-    Unsupported,
-    Watch,
 )
 
+from .over_backend import OverBackend
 
-class DockerAccepts(Driver):
+
+class DockerAccepts(OverBackend):
     """Carries ``DockerAccept`` by the host's chain DOCKER-USER.
 
     Without the chain the noun is missing: then nothing of Docker is in the way, or nothing
@@ -30,7 +30,7 @@ class DockerAccepts(Driver):
     carries: ClassVar[frozenset[type[Noun]]] = frozenset({DockerAccept})
 
     def __init__(self, backend: Driver, firewall: Driver) -> None:
-        self.host = backend.host
+        super().__init__(backend)
         self._firewall = firewall
 
     def missing(self, noun: Noun) -> str | None:
@@ -64,9 +64,3 @@ class DockerAccepts(Driver):
             if there is None:
                 raise Missing(f"cannot remove {noun}: it is not there")
             chain.remove(noun.link, bridged=noun.bridged)
-
-    def watch(self) -> Watch:
-        raise Unsupported("Docker's chain has no events")
-
-    def close(self) -> None:
-        pass

@@ -6,18 +6,16 @@ import contextlib
 from collections.abc import Iterable
 from typing import ClassVar
 
-from snnet.contract import Driver, Inside, Key, Missing, Noun, Operation, Unsupported, Watch, inner
+from snnet.contract import Inside, Key, Missing, Noun, Operation, inner
+
+from .over_backend import OverBackend
 
 
-class Insides(Driver):
+class Insides(OverBackend):
     """Carries ``Inside`` over a backend that can open itself in a namespace."""
 
     name: ClassVar[str] = "insides"
     carries: ClassVar[frozenset[type[Noun]]] = frozenset({Inside})
-
-    def __init__(self, backend: Driver) -> None:
-        self._backend = backend
-        self.host = backend.host
 
     def missing(self, noun: Noun) -> str | None:
         assert isinstance(noun, Inside)
@@ -51,9 +49,3 @@ class Insides(Driver):
             outcome = backend.apply([inner(operation)])
         if outcome.error is not None:
             raise outcome.error
-
-    def watch(self) -> Watch:
-        raise Unsupported("watch the backend in the namespace instead")
-
-    def close(self) -> None:
-        pass

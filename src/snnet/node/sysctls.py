@@ -12,7 +12,6 @@ from snnet.contract import (
     Add,
     Bridge,
     Change,
-    Driver,
     Exists,
     Key,
     Missing,
@@ -21,10 +20,10 @@ from snnet.contract import (
     Remove,
     SharedSysctl,
     Sysctl,
-    Unsupported,
-    Watch,
 )
 from snnet.core.subnets import BRIDGED_TO_IP
+
+from .over_backend import OverBackend
 
 RECORD = "sysctl"
 """The host's record of previous values and users, by the name of the parameter."""
@@ -33,7 +32,7 @@ RECORD = "sysctl"
 _BRIDGED = frozenset(BRIDGED_TO_IP.values())
 
 
-class SharedSysctls(Driver):
+class SharedSysctls(OverBackend):
     """Carries ``SharedSysctl`` over a backend that carries ``Sysctl``.
 
     The previous value and the users are in a record of the host, which is written before
@@ -46,10 +45,6 @@ class SharedSysctls(Driver):
 
     name: ClassVar[str] = "sysctls"
     carries: ClassVar[frozenset[type[Noun]]] = frozenset({SharedSysctl})
-
-    def __init__(self, backend: Driver) -> None:
-        self._backend = backend
-        self.host = backend.host
 
     def missing(self, noun: Noun) -> str | None:
         assert isinstance(noun, SharedSysctl)
@@ -199,12 +194,6 @@ class SharedSysctls(Driver):
             "the concentrator in a network namespace of its own"
             for bridge in (self._others() if what else ())
         ]
-
-    def watch(self) -> Watch:
-        raise Unsupported("sysctls have no events: watch the backend instead")
-
-    def close(self) -> None:
-        pass
 
 
 def _is_entry(entry: object) -> TypeGuard[dict[str, Any]]:

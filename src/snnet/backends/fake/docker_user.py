@@ -22,5 +22,8 @@ class FakeDockerUser(LinkAccepts):
             self._state.docker_user[link] = bridged
 
     def remove(self, link: str, *, bridged: bool) -> None:
-        if self._state.docker_user is not None:
-            self._state.docker_user.pop(link, None)
+        if (
+            self._state.docker_user is not None
+            and (link, bridged) in self._state.docker_user.items()
+        ):
+            del self._state.docker_user[link]

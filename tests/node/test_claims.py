@@ -1,0 +1,171 @@
+"""Which calls wait for each other although their plans share no object, and which do not.
+
+``test_properties`` has the other half: calls whose plans share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from snnet.node.claims import Claim, nobody
+from snnet.node.engine import Engine
+from tests.node.every_call import (
+    FAR,
+    GUEST,
+    NEAR,
+    NET,
+    NEW,
+    bridged,
+    concentrator,
+    grouped,
+    local,
+    meshed,
+    routed,
+    space,
+)
+from tests.node.world import FakeWorld, container, port, vm
+
+
+class Claimed(Exception):
+    """What a call would claim, which is then not run."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+
+
+def claim_of(call: Callable[[Any], object], node: Any, patch: pytest.MonkeyPatch) -> Claim:
+    def run(engine: Engine[Any], call: Any, *_: object) -> object:
+        raise Claimed(call.claim(engine.records, False, nobody))
+
+    with patch.context() as patched:
+        patched.setattr(Engine, "run", run)
+        with pytest.raises(Claimed) as caught:
+            call(node)
+    return caught.value.claim
+
+
+def create(*args: Any, **changes: Any) -> Callable[[Any], object]:
+    return lambda node: node.create_vnic(vm(*args, **changes))
+
+
+def forward(number: int, protocol: str = "tcp") -> Callable[[Any], object]:
+    return lambda cnci: cnci.add_port_forward(
+        protocol=protocol, device="eth0", port=number, to=GUEST
+    )
+
+
+PAIRS: dict[str, tuple[Callable[..., Any], Callable[[Any], object], Callable[[Any], object], bool]]
+PAIRS = {
+    "one address": (bridged, create(10, ip="10.1.0.50"), create(11, ip="10.1.0.50"), True),
+    "two addresses": (bridged, create(10), create(11), False),
+    "one address of two subnets": (
+        bridged,
+        create(10, ip="10.1.0.50"),
+        create(11, subnet_number=2, subnet="10.1.0.0/24", ip="10.1.0.50"),
+        False,
+    ),
+    "one address of two routed subnets": (
+        routed,
+        create(10, ip="10.1.0.50"),
+        create(11, subnet_number=2, subnet="10.1.0.0/24", ip="10.1.0.50"),
+        True,
+    ),
+    "one address in one group": (
+        grouped,
+        create(10, ip="10.1.0.50", groups=["web"]),
+        create(11, subnet_number=2, subnet="10.1.0.0/24", ip="10.1.0.50", groups=["web"]),
+        True,
+    ),
+    "one group": (grouped, create(10, groups=["web"]), create(11, groups=["web"]), False),
+    "a group that changes": (
+        grouped,
+        create(10, groups=["web"]),
+        lambda node: node.set_group("t1", "web"),
+        True,
+    ),
+    "two new subnets": (
+        bridged,
+        create(10, subnet_number=5),
+        create(11, subnet_number=6),
+        False,
+    ),
+    "two new subnets with one tunnel": (
+        bridged,
+        create(10, subnet_number=5, subnet_key=77),
+        create(11, subnet_number=6, subnet_key=77),
+        True,
+    ),
+    "a new subnet": (bridged, create(10, subnet_number=5), create(11, subnet_number=5), True),
+    "a subnet's last VNIC": (
+        bridged,
+        create(10),
+        lambda node: node.destroy_vnic(container(9)),
+        True,
+    ),
+    "one of two VNICs": (
+        bridged,
+        create(10, subnet_number=2),
+        lambda node: node.destroy_vnic(container(7, subnet_number=2)),
+        False,
+    ),
+    "one MAC of CNCI VNICs": (
+        bridged,
+        lambda node: node.create_cnci_vnic(port(2)),
+        lambda node: node.create_cnci_vnic(port(3, mac=port(2).mac)),
+        True,
+    ),
+    "two CNCI VNICs": (
+        bridged,
+        lambda node: node.create_cnci_vnic(port(2)),
+        lambda node: node.create_cnci_vnic(port(3)),
+        False,
+    ),
+    "one port of two concentrators": (
+        local,
+        lambda node: node.set_concentrator(space(3, tenant=2, port=80)),
+        lambda node: node.set_concentrator(space(4, tenant=3, port=80)),
+        True,
+    ),
+    "peers of two subnets": (
+        meshed,
+        lambda node: node.set_peers("t1", "s1", []),
+        lambda node: node.set_peers("t1", "s2", []),
+        False,
+    ),
+    "one tunnel of two subnets": (
+        concentrator,
+        lambda cnci: cnci.add_remote_subnet(NEW, 9, NEAR),
+        lambda cnci: cnci.add_remote_subnet("10.4.0.0/24", 9, NEAR),
+        True,
+    ),
+    "two tunnels of a subnet": (
+        concentrator,
+        lambda cnci: cnci.add_remote_subnet(NET, 7, FAR),
+        lambda cnci: cnci.add_remote_subnet(NET, 7, "192.0.2.23"),
+        False,
+    ),
+    "two ports": (concentrator, forward(8000), forward(8001), False),
+    "ports that overlap": (
+        concentrator,
+        forward(8001),
+        lambda cnci: cnci.add_port_forward(
+            protocol="tcp", device="eth0", port="8000-8002", to=GUEST
+        ),
+        True,
+    ),
+}  # fmt: skip
+"""How to make the node, two calls, and whether they must not be run at the same time."""
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_calls_that_contradict_each_other_bar_each_other(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare, one, other, barred = PAIRS[name]
+    node = prepare(FakeWorld("gre"))
+    mine, theirs = (claim_of(call, node, monkeypatch) for call in (one, other))
+    assert mine.bars(theirs) is barred
+    assert theirs.bars(mine) is barred

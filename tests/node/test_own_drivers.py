@@ -1,0 +1,90 @@
+"""The drivers of a node's own, over its backend: what they say of themselves, and refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import snnet
+from snnet.backends.fake import FakeFirewall
+from snnet.contract import (
+    Add,
+    Change,
+    DockerAccept,
+    Driver,
+    Inside,
+    Link,
+    Namespace,
+    Remove,
+    SharedSysctl,
+    Sysctl,
+)
+from snnet.node.docker_user import DockerAccepts
+from snnet.node.insides import Insides
+from snnet.node.sysctls import SharedSysctls
+
+ACCEPT = DockerAccept(link="eth1", bridged=True)
+FORWARD = SharedSysctl(owner="cn:cn-1", name="net.ipv4.ip_forward", value="1")
+
+
+@pytest.fixture
+def kernel() -> snnet.FakeKernel:
+    return snnet.FakeKernel()
+
+
+def docker(kernel: Driver) -> DockerAccepts:
+    return DockerAccepts(kernel, FakeFirewall(kernel.host))
+
+
+@pytest.mark.parametrize("make", [SharedSysctls, Insides, docker])
+def test_it_reports_no_events_and_leaves_the_backend_open(
+    kernel: snnet.FakeKernel, make: Callable[[Driver], Driver]
+) -> None:
+    driver = make(kernel)
+    with pytest.raises(snnet.Unsupported, match=driver.name):
+        driver.watch()
+    driver.close()
+    assert kernel.find(Link(name="lo")) is not None
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_shared_parameter_is_reported_as_parameters_are(
+    kernel: snnet.FakeKernel, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    monkeypatch.setattr(kernel, "unreported", lambda: (Link,) if told else (Link, Sysctl))
+    assert list(SharedSysctls(kernel).unreported()) == ([] if told else [SharedSysctl])
+
+
+def test_the_command_of_a_shared_parameter_sets_it(kernel: snnet.FakeKernel) -> None:
+    driver = SharedSysctls(kernel)
+    for operation in (Add(FORWARD), Change(FORWARD, FORWARD)):
+        assert driver.commands(operation) == ("sysctl -w net.ipv4.ip_forward=1",)
+    assert driver.commands(Remove(FORWARD)) == ()
+
+
+@pytest.mark.parametrize("noun", [ACCEPT, FORWARD])
+def test_what_is_there_is_not_added_and_what_is_not_there_not_removed(
+    kernel: snnet.FakeKernel, noun: DockerAccept | SharedSysctl
+) -> None:
+    kernel.state.docker_user = {"eth9": False}
+    driver = docker(kernel) if isinstance(noun, DockerAccept) else SharedSysctls(kernel)
+    assert driver.find(noun) is None
+    assert driver.apply([Add(noun)]).error is None
+    assert driver.find(noun) == noun
+    (error,) = driver.apply([Add(noun)]).errors.values()
+    assert isinstance(error, snnet.Exists)
+    assert str(noun) in str(error)
+    assert driver.apply([Remove(noun)]).error is None
+    (error,) = driver.apply([Remove(noun)]).errors.values()
+    assert isinstance(error, snnet.Missing)
+    assert str(noun) in str(error)
+    assert kernel.state.docker_user == {"eth9": False}
+
+
+def test_in_a_namespace_that_is_not_there_nothing_is(kernel: snnet.FakeKernel) -> None:
+    driver, space = Insides(kernel), Namespace(name="space")
+    inside = Inside(namespace="space", what=Sysctl(name="net.ipv4.ip_forward", value="0"))
+    assert driver.find(inside) is None
+    assert kernel.apply([Add(space)]).error is None
+    assert driver.find(inside) is not None
