@@ -129,6 +129,48 @@ PAIRS = {
         lambda node: node.set_concentrator(space(4, tenant=3, port=80)),
         True,
     ),
+    "a concentrator's new subnet": (
+        local,
+        lambda node: node.set_concentrator(space(1, 3)),
+        create(10, subnet_number=3),
+        True,
+    ),
+    "a concentrator's old subnet": (
+        local,
+        lambda node: node.set_concentrator(space(1)),
+        create(10, subnet_number=2),
+        True,
+    ),
+    "a removed concentrator's subnet": (
+        local,
+        lambda node: node.remove_concentrator("t1", "c1"),
+        create(10, subnet_number=2),
+        True,
+    ),
+    "another subnet than a concentrator's": (
+        local,
+        lambda node: node.remove_concentrator("t1", "c1"),
+        create(10, subnet_number=3),
+        False,
+    ),
+    "peers of a concentrator's new subnet": (
+        meshed,
+        lambda node: node.set_concentrator(space(1, 2)),
+        lambda node: node.set_peers("t1", "s1", []),
+        True,
+    ),
+    "peers of a concentrator's old subnet": (
+        meshed,
+        lambda node: node.set_concentrator(space(2)),
+        lambda node: node.set_peers("t1", "s1", []),
+        True,
+    ),
+    "one tunnel of a concentrator's subnet and a VNIC's": (
+        meshed,
+        lambda node: node.set_concentrator(space(1, 3)),
+        create(10, subnet_number=4, subnet_key=103),
+        True,
+    ),
     "peers of two subnets": (
         meshed,
         lambda node: node.set_peers("t1", "s1", []),

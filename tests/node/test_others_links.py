@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Bridge, Noun, Shaper
-from tests.node import test_local
-from tests.node.world import World, container, port, vm
+from snnet.contract import Add, Address, Bridge, Namespace, Noun, Remove, Shaper, Tap
+from tests.node import every_call, test_local
+from tests.node.world import FakeWorld, World, container, port, vm
 
 RATES: dict[str, Any] = {"rate_to_guest": "50mbit", "rate_from_guest": "10mbit"}
 
@@ -104,3 +104,38 @@ def test_a_foreign_link_with_a_name_of_ours_stays(world: World, scene: Any) -> N
         world.delete(mine.name)
         node.close()
         node, acts = scene(world)
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [every_call.bridged, every_call.grouped, every_call.shaped, every_call.routed,
+     every_call.local, every_call.meshed, every_call.concentrator],
+    ids=lambda prepare: prepare.__name__,
+)  # fmt: skip
+def test_a_second_name_is_kept_when_the_first_one_is_free_again(
+    monkeypatch: pytest.MonkeyPatch, prepare: Callable[[World], Any]
+) -> None:
+    first, world = FakeWorld("gre"), FakeWorld("gre")
+    prepare(first)
+    strangers: list[Noun] = [Tap(name=link.name, group=0) for link in first.links()]
+    strangers += [
+        Namespace(name=noun.name, alias="somebody's")
+        for noun in first.kernel.snapshot({Namespace}).values()
+        if isinstance(noun, Namespace)
+    ]
+    assert world.kernel.apply([Add(noun) for noun in strangers]).error is None
+    node = prepare(world)
+    assert world.kernel.apply([Remove(noun) for noun in strangers]).error is None
+    before = world.text()
+    assert before != first.text()
+    with monkeypatch.context() as patch:
+        for name in ("node", "cnci"):
+            patch.setattr(world, name, lambda **_: node)
+        prepare(world)
+        assert (world.text(), node.verify()) == (before, [])
+    node.close()
+    node = prepare(world)
+    assert (world.text(), node.verify()) == (before, [])
+    (node.shutdown if isinstance(node, snnet.Cnci) else node.reset_network)()
+    assert world.links() == []
+    assert world.kernel.snapshot({Namespace}) == {}
