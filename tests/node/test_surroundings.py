@@ -141,11 +141,14 @@ def test_no_rule_takes_packets_of_another_nodes_rule(walled: World) -> None:
     second.add_remote_subnet("10.200.0.0/24", 8, "192.0.2.21")
     own = str(second.compute_ip)
 
-    def forward(node: Any, to: str, **more: Any) -> Callable[[], None]:
+    def forward(node: Any, to: str, **more: Any) -> partial[None]:
         return partial(node.add_port_forward, protocol="tcp", device="eth0", port=80, to=to, **more)
 
-    def public(node: Any, to: str) -> Callable[[], None]:
+    def public(node: Any, to: str) -> partial[None]:
         return partial(node.add_public_ip, "203.0.113.5", to=to, device="eth0")
+
+    def any_address(call: partial[None]) -> bool:
+        return "port" in call.keywords and "address" not in call.keywords
 
     forward_any, forward_own = (
         forward(first, "10.1.0.9"),
@@ -158,7 +161,11 @@ def test_no_rule_takes_packets_of_another_nodes_rule(walled: World) -> None:
             drop_any,
             [forward(second, "10.200.0.9", address=own), public(second, "10.200.0.9")],
         ),
-        (forward_own, partial(drop_any, address=own), [forward(second, "10.200.0.9")]),
+        (
+            forward_own,
+            partial(drop_any, address=own),
+            [forward(second, "10.200.0.9"), forward(second, "10.200.0.9", address=own)],
+        ),
         (
             public(first, "10.1.0.9"),
             partial(first.remove_public_ip, "203.0.113.5"),
@@ -167,7 +174,9 @@ def test_no_rule_takes_packets_of_another_nodes_rule(walled: World) -> None:
     ):
         there()
         for other in others:
-            refused(walled, second, other, "cnci:cnci-a has")
+            helps = "=" if any_address(there) or any_address(other) else "!"
+            advice = f"(?{helps}.*: give each forward an address of its own$)"
+            refused(walled, second, other, f"cnci:cnci-a has{advice}")
         drop()
         for other in others[:1]:
             other()

@@ -57,7 +57,7 @@ def create_each(
                 raise of_item(error, f"cfgs[{number}]") from None
             results[number] = VnicResult(error=error)
     if atomic:
-        results |= _create(engine, layout, requests, deadline)
+        results = _create(engine, layout, requests, deadline)
     else:
         for part in _parts(requests):
             results |= create_part(engine, layout, part, deadline)

@@ -103,14 +103,13 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
             if other not in (None, identity):
                 raise Conflict(f"subnet {key[1]} is served by concentrator {other[1]}")
             known = records.subnets.get(key)
-            if known is None and records.site.mesh:
-                records.check_tunnel(key, subnet.subnet_key)
             if known and (known.networks, known.key) != (subnet.networks, subnet.subnet_key):
                 raise Conflict(
                     f"subnet {key[1]} of tenant {key[0]} is {written(known.networks)} with key "
                     f"{known.key} on this host, not {written(subnet.networks)} with key "
                     f"{subnet.subnet_key}"
                 )
+            records.check_tunnel(key, subnet.subnet_key)
         old = records.concentrators.get(identity)
         new = {*self._request.publics} - {*(old.publics if old else ())}
         if new:

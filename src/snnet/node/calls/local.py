@@ -51,15 +51,13 @@ class LocalLayout(Layout[LocalRequest]):
         return things
 
     def closing(self, subnet: SubnetId) -> set[Thing]:
-        things = super().closing(subnet)
-        return things | {peers_thing(subnet)} if self.site.mesh else things
+        return super().closing(subnet) | {peers_thing(subnet)}
 
     def check(
         self, records: ComputeRecords, request: LocalRequest, gone: Collection[VnicId]
     ) -> None:
         super().check(records, request, gone)
-        if self.site.mesh and not self.shares(records, request):
-            records.check_tunnel(request.id[:2], request.subnet_key)
+        records.check_tunnel(request.id[:2], request.subnet_key)
 
     def open(
         self,
