@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 import time
@@ -18,6 +17,7 @@ from snnet import Cnci, ComputeNode, NetworkMode, Rule, VnicConfig, VnicRole
 from snnet.contract import Vxlan
 from snnet.firewall import reasons
 from snnet.system.netns import in_netns, open_netns
+from tests.ports import wait_for_ports
 
 from .test_host import CONFIG, Host
 
@@ -51,26 +51,10 @@ class End:
         self.host, self.link = host, link
         # What a guest's own IPv6 says is dropped too: it has no address of that family.
         host.do(f"ip link set {link} addrgenmode none up")
-        self._wait()
+        wait_for_ports(host.netns)
         fd = open_netns(host.netns)
         self._raw = in_netns(fd, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
         self._raw.bind((link, 0))
-
-    def _wait(self) -> None:
-        """Until the bridge takes frames from the other end, where that is a port.
-
-        The kernel looks at carriers up to a second later (linkwatch_schedule_work).
-        """
-        (shown,) = json.loads(self.host.do(f"ip -j link show {self.link}"))
-        port = f"ip -j -d link show {shown['link']}"
-        end = time.monotonic() + 30
-        while True:
-            (found,) = json.loads(self.host.do(port))
-            slave = found["linkinfo"].get("info_slave_data", {})
-            if slave.get("state", "forwarding") == "forwarding":
-                return
-            assert time.monotonic() < end, found
-            time.sleep(0.02)
 
     def send(self, times: int, frame: bytes) -> None:
         for _ in range(times):

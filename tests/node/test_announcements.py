@@ -11,6 +11,7 @@ from snnet.contract import Announcement
 from snnet.system.netns import in_netns
 from tests.conftest import ip
 from tests.node.world import FakeWorld, RealWorld, World, container, vm
+from tests.ports import wait_for_ports
 
 SUBNET = "10.1.0.0/24"
 PUBLIC = "203.0.113.5"
@@ -127,6 +128,7 @@ def test_a_guest_is_heard_by_the_other_guests(real: World) -> None:
     assert first.peer_name is not None
     assert isinstance(real, RealWorld)
     ip("link", "set", first.peer_name, "up", netns=real.netns)
+    wait_for_ports(real.netns)
     with listening(real, first.peer_name) as heard:
         node.create_vnic(container(9, mac="02:52:1a:16:9f:75"))
         assert heard() == ["10.1.0.9 02:52:1a:16:9f:75"]

@@ -16,6 +16,7 @@ from tests.conftest import ip
 from tests.node import corpus
 from tests.node.conftest import make_world
 from tests.node.world import RealWorld, container
+from tests.ports import wait_for_ports
 
 pytestmark = pytest.mark.kernel
 
@@ -37,6 +38,7 @@ class Site:
         self.neighbour, near = self._guest(10)
         # Bridged tenants may have equal addresses, routed ones may not.
         self.stranger, _ = self._guest(9, tenant=2, subnet_number=1 if self.bridged else 2)
+        wait_for_ports(world.netns)
         bridges = [link for link in world.links() if link.kind == "bridge"]
         mine = next((link for link in bridges if link.name == place.bridge), None)
         host_mac = mine.mac if mine else self._host_end(place)

@@ -16,6 +16,7 @@ from snnet.system.netns import in_netns, open_netns
 from tests.conftest import fresh_namespaces, ip
 from tests.node import corpus
 from tests.node.world import RealWorld, container
+from tests.ports import wait_for_ports
 
 pytestmark = pytest.mark.kernel
 
@@ -109,6 +110,7 @@ def tenants(request: pytest.FixtureRequest) -> Iterator[Tenants]:
                 ip("link", "set", "eth0", "up", netns=netns)
                 guests.append(Guest(vnic, netns))
                 opened.callback(guests[-1].close)
+        wait_for_ports(world.netns)
         first, second, third, fourth = guests
         assert [first.ip, first.mac] == [third.ip, third.mac]
         yield (first, second), (third, fourth)

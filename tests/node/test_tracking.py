@@ -14,6 +14,7 @@ from snnet.system.netns import in_netns, open_netns
 from tests.conftest import ip
 from tests.node.conftest import make_world
 from tests.node.world import RealWorld, container
+from tests.ports import wait_for_ports
 
 FLOWS = 300
 
@@ -51,6 +52,7 @@ def test_flows_of_a_guest_make_no_entries_for_their_tunnel(
     mac, address = vnic.mac, vnic.ip
     ip("link", "set", vnic.peer_name, "netns", guest, "name", "eth0", netns=real.netns)
     ip("link", "set", "eth0", "up", netns=guest)
+    wait_for_ports(real.netns)
     here, there = real.kernel.host.netns.fd, open_netns(guest)
     before = entries(here)
 
