@@ -203,6 +203,18 @@ class BatchTests(FirewallTests):
         remove_all(rig)
         assert rig.ruleset() == before
 
+    def test_nothing_is_left_of_what_comes_and_goes_at_once(self, rig: Rig) -> None:
+        """Rules that one call adds and removes leave no table and no chain, also beside others."""
+        alone = AntiSpoof(owner=rig.owner, link="x", mac=A2.mac, addresses=(A2.ip,))
+        for there in ([], tenants(rig)):
+            add(rig, *there)
+            before = len(rig.ruleset().splitlines())
+            new = [rule for rule in _everything(rig) if rule not in there]
+            for rules in ([alone], new):
+                do(rig, *map(Add, rules), *map(Remove, reversed(rules)))
+                # What stays may be in another order, and print a default that it has now.
+                assert len(rig.ruleset().splitlines()) == before
+
     def test_nothing_is_left_after_a_refusal(self, rig: Rig) -> None:
         """A refused operation leaves nothing, on a host without rules and with some."""
         lonely = ZoneLink(owner=rig.owner, link="in-a", zone="nowhere")

@@ -60,13 +60,16 @@ class Usage:
     ) -> list[str]:
         """Return the commands that remove, after ``changes``, unused parts and unused tables.
 
-        They belong to the transaction that removes the last noun: whoever is killed after
-        it has left nothing.
+        ``needed`` are the parts that the changes need, among them unused ones that they fill
+        and empty again.  The commands belong to the transaction that removes the last noun:
+        whoever is killed after it has left nothing.
         """
         commands: list[str] = []
         for table in sorted({part.table for part in unused}):
             parts = sorted(part for part in unused if part.table == table)
-            there = set(self._reader.chains(table))
+            wanted = {part for part in needed if part.table == table}
+            there = {*self._reader.chains(table)}
+            there |= {chain for part in wanted for chain in tables.chains_of(part)}
             mine = {chain for part in parts for chain in tables.chains_of(part)}
             deletes = f"delete chain {table} "
             gone = {
@@ -74,7 +77,7 @@ class Usage:
                 for command in changes
                 if isinstance(command, str) and command.startswith(deletes)
             }
-            if there - gone <= mine and all(part.table != table for part in needed):
+            if there - gone <= mine and wanted <= unused:
                 commands.append(f"delete table {table}")
             elif mine <= there:
                 commands += [line for part in parts for line in tables.remove_part(part)]
