@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_interface
 from typing import Any
 
 import pytest
@@ -420,6 +421,38 @@ def test_a_forward_of_a_busy_port_fails_alone(host: FakeHost) -> None:
         host.agent.step(0.3)
     assert host.states() == ready
     assert host.agent.node.verify() == cnci.verify() == []
+
+
+def test_a_network_of_the_host_fails_alone(host: FakeHost) -> None:
+    """One that is served before the host has such an address stays, also for the next agent."""
+    cluster, reason = host.cluster, "subnet {} overlaps {} on link eth0: choose another subnet"
+    cluster.create_network("bad", subnet="192.0.2.128/25")
+    host.settle()
+    assert host.states() == {"bad": "failed"}
+    cluster.create_network("web", subnet="10.1.0.0/24")
+    cluster.create_vnic("v1", network="web", ip="10.1.0.9")
+    cluster.create_forward(network="web", protocol="tcp", port=80, to="v1")
+    host.settle()
+    ready = {"web": "ready", "v1": "ready", "tcp-80": "ready"}
+    assert host.states() == {"bad": "failed", **ready}
+    error = cluster.get_network("default", "bad").error
+    assert error == reason.format("192.0.2.128/25", "192.0.2.11/24")
+
+    late = Address(link="eth0", address=ip_interface("10.1.0.77/16"))
+    assert host.kernel.apply([Add(late)]).error is None
+    host.restart()
+    host.settle()
+    cluster.create_network("late", subnet="10.1.1.0/24")
+    host.settle()
+    assert host.states() == {"bad": "failed", "late": "failed", **ready}
+    error = cluster.get_network("default", "late").error
+    assert error == reason.format("10.1.1.0/24", "10.1.0.77/16")
+
+    assert host.kernel.apply([Remove(late)]).error is None
+    cluster.delete_network("default", "bad")
+    host.restart()
+    host.settle()
+    assert host.states() == {"late": "ready", **ready}
 
 
 def test_a_host_without_an_uplink_waits_for_one(registry: Registry) -> None:

@@ -83,6 +83,33 @@ def test_a_subnet_takes_nothing_from_its_host(world: World, network: str, match:
     cnci.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("network", "match"),
+    [
+        (("192.0.2.128/25", "fd00:9::/64"), "192.0.2.128/25 overlaps 192.0.2.11/24 on link eth0"),
+        (("198.51.100.0/24",), "198.51.100.1, a gateway"),
+        (("10.9.0.0/24", "fd00:1::/64"), "fd00:1::/64 overlaps fd00:1::7/64 on link eth0"),
+    ],
+)
+def test_a_local_subnet_takes_nothing_from_its_host(
+    fake: FakeWorld, network: tuple[str, ...], match: str
+) -> None:
+    """What came from there to a forward would be answered to a guest; a served one goes on."""
+    cn = fake.node(config=test_local.CONFIG)
+    put(fake, route("0.0.0.0/0", "198.51.100.1"))
+    put(fake, Address(link="eth0", address=ip_interface("fd00:1::7/64")))
+    bad = snnet.LocalSubnet(subnet_id="bad", subnet=network, subnet_key=8)
+    one = test_local.config(subnets=[bad])
+    refused(fake, cn, lambda: cn.set_concentrator(one), match)
+    served = test_local.config()
+    cn.set_concentrator(served)
+    put(fake, Address(link="eth0", address=ip_interface("10.1.0.77/16")))
+    cn.set_concentrator(served)
+    both = test_local.config(subnets=[*served.subnets, bad])
+    refused(fake, cn, lambda: cn.set_concentrator(both), match)
+    cn.reset_network()
+
+
 def test_a_compute_node_is_not_inside_a_subnet(world: World) -> None:
     cnci = world.cnci()
     add = cnci.add_remote_subnet

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import cast
 
 from snnet.cluster import keys
-from snnet.contract import Conflict, Document, SnnetError
+from snnet.contract import Conflict, Document, Link, Noun, SnnetError
 from snnet.core.groups import group_thing
 from snnet.core.local_requests import ConcentratorConfig
 from snnet.core.meshing import NO_PEERS, SubnetPeers
 from snnet.core.requests import SubnetId
+from snnet.core.surroundings import Surroundings, check_place
 from snnet.core.tunnels import event_port
 from snnet.core.vnics import Vnic
 from snnet.node import ComputeNode
@@ -51,6 +53,7 @@ class ComputeRole:
             concentrators=lambda key: key[0] in wanted.held,
             groups=wanted.holds_group,
         )
+        refuse_networks(wanted, self.node)
         done = self.node.reconcile(
             vnics=[config for _, config in wanted.vnics.values()],
             concentrators=self._concentrators(wanted),
@@ -145,6 +148,33 @@ class ComputeRole:
         for document, group in wanted.groups:
             error = failed.get(group_thing(group.id))
             yield Said(id_of(document), document.revision, error=str(error) if error else None)
+
+
+def refuse_networks(wanted: HostWanted, node: ComputeNode) -> None:
+    """Refuse networks that overlap the host's own, unless the host serves them already.
+
+    One by one, since a concentrator of this host is set with all its networks, or not at all.
+    """
+    if not node.site.translates:
+        return
+    topology = node.topology()
+    plugged = {(one.tenant_id, name) for one in topology.concentrators for name in one.links}
+    served = {one.id: one.networks for one in topology.subnets if one.id in plugged}
+
+    def read(kind: type[Noun]) -> Collection[Noun]:
+        return node.backend.snapshot({kind}).values()
+
+    def find(name: str) -> Link | None:
+        return cast(Link | None, node.backend.find(Link(name=name)))
+
+    around = Surroundings(node.owner, read, find)
+    for tenant in wanted.tenants.values():
+        for network in tenant.networks:
+            if served.get((tenant.tenant, network.name)) != network.subnet:
+                try:
+                    check_place(network.subnet, around)
+                except Conflict as error:
+                    tenant.refused[id_of(network)] = f"{error}: choose another subnet"
 
 
 def _refuse(wanted: HostWanted, failed: Iterable[ReconciledItem]) -> None:

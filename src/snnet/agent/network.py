@@ -184,7 +184,11 @@ class NetworkRole:
                 subnets=requests.subnets(item, side.links),
                 # Where the host translates, its guests' IPv6 addresses mean nothing outside.
                 nat=[{"device": side.uplink, "nat66": side.ip6 is not None}],
-                exits=[(side.uplink, net.subnet) for net in item.networks],
+                exits=[
+                    (side.uplink, net.subnet)
+                    for net in item.networks
+                    if id_of(net) not in item.refused
+                ],
                 forwards=requests.forwards(item, side.uplink),
                 public_ips=requests.public_ips(item, side.uplink),
                 timeout=PATIENCE,
@@ -211,7 +215,8 @@ def _said(
     for network in item.networks:
         # Without its way out a network is not what was wanted either.
         name = written(network.subnet)
-        error = error_of("subnet", name) or error_of("exit", name) or error_of("nat")
+        error = item.refused.get(id_of(network)) or error_of("subnet", name)
+        error = error or error_of("exit", name) or error_of("nat")
         error = error or item.clashes.get(id_of(network))
         yield Said(id_of(network), network.revision, error=error, details={"netns": side.netns})
     for forward in item.forwards:

@@ -40,6 +40,7 @@ def concentrator_config(wanted: TenantWanted) -> ConcentratorConfig:
         subnets=[
             LocalSubnet(subnet_id=item.name, subnet=item.subnet, subnet_key=tunnel_key(item))
             for item in wanted.networks
+            if id_of(item) not in wanted.refused
         ],
         forwards=[
             HostForward(protocol=item.protocol, port=plain(item.port), sources=item.sources)

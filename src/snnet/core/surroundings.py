@@ -153,6 +153,15 @@ class Surroundings:
         return f"link {name} of {owner}" if owner else f"link {name}"
 
 
+def check_place(networks: Iterable[IPNetwork], around: Surroundings) -> None:
+    """Conflict where a subnet behind a namespace of this host has addresses of the host's networks.
+
+    Who comes from there to a forward or a public address would get no answer: a guest would.
+    """
+    for network in networks:
+        around.check_network(network, f"subnet {network}")
+
+
 def takes_port_of(forward: PortForward, tunnel: Link | None, uplink: str) -> bool:
     """Whether a port forward on the uplink leads away the packets of a tunnel.
 

@@ -26,6 +26,7 @@ from snnet.core.planner import plan as make_plan
 from snnet.core.planner import recalled
 from snnet.core.requests import SubnetId
 from snnet.core.routed import sysctls
+from snnet.core.surroundings import check_place
 from snnet.core.vnics import TenantSubnet
 
 from ..call import Call, Done, Draft, Mode
@@ -139,6 +140,9 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
         one = self._built(known, {name: part.subnet for name, part in parts.items()}, host)
         _check_forwards(one, known, host)
         _check_addresses(one, known, host)
+        for asked in request.subnets:
+            if old is None or asked.subnet_id not in old.plugs:
+                check_place(asked.networks, host.listing.surroundings)
         wanted = host.carried((*sysctls(host.site, one.versions), *one.nouns()))
         nouns = (*(old.nouns() if old else ()), *wanted.values())
         found = recalled(host.find_ours(host.carried(nouns).values()), old.nouns() if old else ())
