@@ -132,6 +132,15 @@ def test_reset_asks_first(host: Host) -> None:
     assert host.link not in host.do("ip link")
 
 
+def test_reset_without_an_uplink(host: Host) -> None:
+    """A node that cannot start any more can be removed all the same."""
+    host.do("ip link delete eth0")
+    host.snnet("repair", 1)
+    host.snnet("reset --yes")
+    assert host.json("show") == []
+    assert host.link not in host.do("ip link")
+
+
 def test_a_node_that_a_process_holds(host: Host) -> None:
     """It can be looked at, and says who holds it where it would be changed."""
     with ComputeNode("cn-1", CONFIG, netns=host.netns, api_timeout=60) as node:

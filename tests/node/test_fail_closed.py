@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import snnet
 from snnet.contract import RULES, AntiSpoof, BridgeAccept, HostIsolation, Noun, error_for
 from snnet.firewall.nft import Nft
+from snnet.system.process import run
 from tests.node.test_cnci import neighbors
 from tests.node.world import FakeWorld, RealWorld, World, container, vm
 
@@ -254,3 +256,51 @@ def test_so_does_a_new_subnet_of_a_concentrator(
     monkeypatch.undo()
     assert cnci.verify() == []
     cnci.shutdown()
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("firewall", ["nftables", "iptables"])
+def test_a_node_does_not_start_without_the_programs_of_its_firewall(
+    firewall: str, make_netns: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what to install, and can be looked at and removed; it starts once that is there."""
+    netns, config = make_netns(), snnet.NetworkConfig(compute_nets=["192.0.2.0/24"], tunnel="vxlan")
+
+    def node(**options: Any) -> snnet.ComputeNode:
+        return snnet.ComputeNode(netns, config, netns=netns, firewall=firewall, **options)
+
+    for command in (
+        "link add eth0 type veth peer name far",
+        "address add 192.0.2.11/24 dev eth0",
+        "link set eth0 up",
+    ):
+        run(["ip", "-n", netns, *command.split()])
+    if firewall == "iptables":  # nftables needs nft to look at rules that are there
+        with node() as cn:
+            cn.init()
+            cn.create_vnic(vm(9))
+    with monkeypatch.context() as bare:
+        bare.setattr("snnet.system.process._SYSTEM_PATH", "/nowhere")
+        bare.setenv("PATH", "/nowhere")
+        bare.setattr("snnet.firewall.nft._binding", lambda: None)
+        reason = f"firewall: .* is(?: not)? installed: apt-get install {firewall}"
+        with node() as cn:
+            with pytest.raises(snnet.InvalidRequest, match=reason):
+                cn.init()
+            with pytest.raises(snnet.InvalidRequest, match="not ready"):
+                cn.create_vnic(vm(10))
+            (line,) = cn.verify()
+            assert re.match(reason, line)
+        with node(read_only=True) as cn:
+            cn.init()
+            assert len(cn.topology().vnics) == (firewall == "iptables")
+        with node() as cn:
+            with pytest.raises(snnet.InvalidRequest, match=reason):
+                cn.init()
+            cn.reset_network()
+    with node() as cn:
+        cn.init()
+        assert cn.topology().vnics == ()
+        cn.reset_network()
+        assert cn.verify() == []
+        assert len(cn.dump_firewall().splitlines()) == (firewall == "iptables")

@@ -139,7 +139,7 @@ def reset(yes: bool) -> None:
         names = ", ".join(node.title for node in nodes)
         click.confirm(f"Remove everything of {names}?", abort=True)
     # The nodes of inner namespaces first: their DHCP servers end with them.
-    sys.exit(0 if _each([*reversed(nodes)], _removed) else 1)
+    sys.exit(0 if _each([*reversed(nodes)], _removed, cleaning=True) else 1)
 
 
 def _removed(node: FoundNode, it: ComputeNode | Cnci) -> bool:
@@ -154,7 +154,10 @@ def _removed(node: FoundNode, it: ComputeNode | Cnci) -> bool:
 
 
 def _each(
-    nodes: Iterable[FoundNode], work: Callable[[FoundNode, ComputeNode | Cnci], bool]
+    nodes: Iterable[FoundNode],
+    work: Callable[[FoundNode, ComputeNode | Cnci], bool],
+    *,
+    cleaning: bool = False,
 ) -> bool:
     """Do something with each node, also after an error, which is said; whether all went well."""
     from snnet.contract import SnnetError
@@ -163,7 +166,7 @@ def _each(
     well = True
     for node in nodes:
         try:
-            with opened(node, read_only=False) as it:
+            with opened(node, read_only=False, cleaning=cleaning) as it:
                 well &= work(node, it)
         except SnnetError as error:
             click.echo(f"{node.title}: {error}", err=True)

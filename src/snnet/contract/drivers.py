@@ -140,6 +140,14 @@ class Driver(ABC):
         Repeated calls must be cheap.
         """
 
+    def uninstalled(self) -> str | None:
+        """Return what is not installed without which it carries nothing, and what to do.
+
+        None, the default, if there is nothing of the kind.  A node that may change its host does
+        not start with such a firewall: guests would have no protection.
+        """
+        return None
+
     @abstractmethod
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """Return everything on the host of these types (default: all it carries).

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from snnet import plugins
 from snnet.config import NetworkConfig, NetworkMode
-from snnet.contract import Driver, Link, Namespace, SnnetError
+from snnet.contract import Driver, InvalidRequest, Link, Namespace, SnnetError
 from snnet.core.identity import OWNER, decode, owner_of
 from snnet.core.topology import CnciTopology, Topology
 from snnet.node import Cnci, ComputeNode
@@ -132,10 +132,13 @@ def _seen(node: FoundNode, driver: Once) -> Seen:
 
 
 @contextmanager
-def opened(node: FoundNode, *, read_only: bool, **instead: Any) -> Iterator[ComputeNode | Cnci]:
+def opened(
+    node: FoundNode, *, read_only: bool, cleaning: bool = False, **instead: Any
+) -> Iterator[ComputeNode | Cnci]:
     """Open a node that was found, as it was set up, and let it read the kernel.
 
-    ``instead`` are drivers to use instead of its own.
+    ``instead`` are drivers to use instead of its own.  With ``cleaning`` it may be without what
+    it needs to start, such as its uplink: then it can only be removed.
     """
     settings = node.settings
     config = NetworkConfig.from_dict(settings.get("config", {}))
@@ -153,7 +156,11 @@ def opened(node: FoundNode, *, read_only: bool, **instead: Any) -> Iterator[Comp
         tenant = settings.get("tenant_id") or node.id
         made = Cnci(node.id, config, tenant_id=tenant, netns=netns, read_only=read_only, **drivers)
     with made:
-        made.init()
+        try:
+            made.init()
+        except InvalidRequest:
+            if not cleaning:
+                raise
         yield made
 
 

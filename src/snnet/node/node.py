@@ -120,7 +120,8 @@ class Node(ABC, Generic[R]):
 
         Takes the lock that keeps other processes from running this node in this namespace;
         waits for it up to ``api_timeout``, then raises Conflict, which names the pid.  Raises
-        Denied without CAP_NET_ADMIN, and InvalidRequest if no link matches the nets.
+        Denied without CAP_NET_ADMIN, and InvalidRequest if no link matches the nets, or the
+        programs of the firewall are not installed (unless the node is read-only).
         ``verify()`` and the call that removes everything (``reset_network``, ``shutdown``) work
         even then, since cleaning up needs no uplink.  After a failure the node holds nothing,
         and no kernel parameter stays changed.  May be repeated.
@@ -147,6 +148,9 @@ class Node(ABC, Generic[R]):
             raise
 
     def _start_with(self, intents: Intents, whole: Whole) -> Report:
+        reason = None if self.read_only else self._drivers.firewall.uninstalled()
+        if reason is not None:
+            raise InvalidRequest(reason, field="firewall")
         self._uplinks, site = find_site(self.config, self.owner, self._drivers, intents)
         moved = [] if self.read_only else take_over(self.owner, self._drivers, self._host)
         epoch = next_epoch(self._host, self.owner)

@@ -123,6 +123,10 @@ class IptablesFirewall(KernelFirewall):
                 return reason
         return None
 
+    def uninstalled(self) -> str | None:
+        """See :meth:`snnet.contract.Driver.uninstalled`."""
+        return self._programs.missing(IP)
+
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """See :meth:`snnet.contract.Driver.snapshot`: the nouns of all snnet nodes here."""
         wanted = tuple(self.carries if types is None else types)

@@ -98,14 +98,16 @@ class NftablesFirewall(KernelFirewall):
             return None
         return self._nft.missing() or self._support.missing(needed)
 
+    def uninstalled(self) -> str | None:
+        """See :meth:`snnet.contract.Driver.uninstalled`."""
+        return self._nft.missing()
+
     def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
         """See :meth:`snnet.contract.Driver.snapshot`: the nouns of all snnet nodes here.
 
         If somebody changed something in a node's tables, all its nouns count as missing.
         """
-        if types is None:
-            return keyed(self._seen())
-        wanted = tuple(types)
+        wanted = (Noun,) if types is None else tuple(types)
         return keyed(noun for noun in self._seen() if isinstance(noun, wanted))
 
     def _seen(self) -> list[Noun]:
@@ -193,14 +195,11 @@ class NftablesFirewall(KernelFirewall):
         with self._lock:
             epoch = self.epoch()
             if self._inspected.get(noun.owner) != epoch:
-                self._inspect(noun.owner)
+                # The rules of all tables of the owner, those that are gone as well.
+                self._damaged |= self._integrity.look(noun.owner, whole=False)[1]
+                self._forget_damaged(self._stored.tables())
                 self._inspected[noun.owner] = epoch
             return not tables.isdisjoint(self._damaged.keys())
-
-    def _inspect(self, owner: str) -> None:
-        """Compare the rules of all tables of the owner, those that are gone as well."""
-        self._damaged |= self._integrity.look(owner, whole=False)[1]
-        self._forget_damaged(self._stored.tables())
 
     def _forget_damaged(self, there: Iterable[Table]) -> None:
         """Forget the parts of tables that must be recreated, or are not ``there`` any more."""
