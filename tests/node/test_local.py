@@ -504,7 +504,7 @@ def test_a_subnet_that_could_not_be_released_is_not_kept(one: OneHost) -> None:
     done = one.cn.reconcile(concentrators=[config(subnets=[moved])])
     (failed,) = done.failed
     assert failed.key == ("concentrator", "acme", "c-acme")
-    assert "is 10.1.0.0/24 with key 7 on this host" in str(failed.error)
+    assert "subnet web of tenant acme is 10.1.0.0/24 with key 7 on this host" in str(failed.error)
     done = one.cn.reconcile(concentrators=[config(subnets=[moved])])
     assert [item.action for item in done.items] == ["updated"]
     assert [subnet.key for subnet in one.cn.topology().subnets] == [9]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import snnet
-from snnet.contract import Ifb, Redirect, Shaper
+from snnet.contract import Add, Ifb, Redirect, Shaper
 from snnet.contract.shaping import check_rate, show_rate
 from tests.node.test_intents import lose_record
 from tests.node.world import FakeWorld, World, container, port, vm
@@ -258,3 +259,22 @@ def test_a_vnic_without_limits_has_no_more_operations(fake: FakeWorld) -> None:
     plain = node.plan_create_vnic(vm(9))
     assert not any(isinstance(operation.noun, KINDS) for operation in plain)
     assert len(node.plan_create_vnic(vm(9, **RATES))) == len(plain) + 4
+
+
+@pytest.mark.parametrize("make", [vm, container])
+def test_a_vnic_that_the_node_does_not_know_is_removed_whole(
+    fake: FakeWorld, make: Callable[..., snnet.VnicConfig]
+) -> None:
+    node, other = fake.node(), FakeWorld("gre")
+    for one in (node, made := other.node()):
+        one.create_vnic(vm(8))
+    before = fake.text()
+    there = other.kernel.snapshot()
+    made.create_vnic(make(9, **RATES))
+    added = [noun for key, noun in other.kernel.snapshot().items() if key not in there]
+    assert {Ifb, Shaper} <= {type(noun) for noun in added}
+    for noun in sorted(added, key=lambda noun: (noun.rank, getattr(noun, "alias", "x") == "")):
+        if fake.kernel.find(noun) is None:  # the other end of a pair is made with the first
+            assert fake.kernel.apply([Add(noun)]).error is None
+    node.destroy_vnic(make(9))
+    assert fake.text() == before

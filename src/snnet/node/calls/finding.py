@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from snnet.config import VnicRole
-from snnet.contract import Key, Link, Noun, keyed, link_key
+from snnet.contract import Key, Noun, keyed, link_key
 from snnet.core import identity as ids
 from snnet.core.building import unknown_dependents
 from snnet.core.planner import recalled
@@ -42,9 +41,8 @@ def found_of_vnic(
     if vnic is not None and not look:
         return host.carried(vnic.nouns())
     if vnic is not None:
-        kind = ids.VM if vnic.role is VnicRole.TENANT_VM else ids.CONTAINER
-        link = host.locate(kind, identity, vnic.link)[1]
-        found = found_with(host, link, {vnic.link.key}, vnic.dependents)
+        known = host.find_ours([vnic.link]).get(vnic.link.key)
+        found = found_with(host, known, {vnic.link.key}, vnic.dependents)
         return recalled(found, vnic.nouns())
     # Its rates go with its links, of which the ifb is one.
     block = host.locate(ids.RATE, identity)[1]
@@ -56,7 +54,7 @@ def found_of_vnic(
 
 
 def found_with(
-    host: HostView, link: Link | None, keys: set[Key], dependents: Iterable[Noun]
+    host: HostView, link: Noun | None, keys: set[Key], dependents: Iterable[Noun]
 ) -> dict[Key, Noun]:
     """The link of a VNIC, and what of these nouns is there; it could have had these keys.
 
