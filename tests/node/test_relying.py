@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from itertools import count
+from typing import Any, NoReturn
 
 import pytest
 
 import snnet
 from snnet.backends.fake import FakeFirewall
-from snnet.contract import Add, Bridge, Driver, Noun, Owned, Remove, Tap, Vxlan
+from snnet.contract import (
+    Add,
+    Bridge,
+    Change,
+    Driver,
+    GroupMembers,
+    GroupRules,
+    Noun,
+    Operation,
+    Owned,
+    Remove,
+    Tap,
+    Vxlan,
+    Zone,
+    ZoneLink,
+)
 from snnet.node.noted import noted
 from snnet.system.host import RealHost
+from tests.node.every_call import FAR, GUEST, NEAR, NET, NEW, concentrator, grouped
 from tests.node.world import FakeWorld, RealWorld, vm
 
 
@@ -130,6 +149,60 @@ def test_a_rule_that_is_there_already_does_not_hinder_the_first_vnic(fake: FakeW
         assert node.verify() == [], rule
         node.destroy_vnic(vm(9))
         assert fake.text() == before, rule
+
+
+WEB = snnet.Rule("in", "tcp", 80)
+TO_WEB = snnet.Rule("out", remote="group:web")
+
+Prepare = Callable[[FakeWorld], Any]
+RELYING: dict[str, tuple[Prepare, Callable[[Any], object], int]] = {
+    "a VNIC in a group": (grouped, lambda node: node.create_vnic(vm(10, groups=["web"])), 2),
+    "the same group": (grouped, lambda node: node.set_group("t1", "web"), 2),
+    "a group that names it": (grouped, lambda node: node.set_group("t1", "x", rules=[TO_WEB]), 2),
+    "a forward": (
+        concentrator,
+        lambda cnci: cnci.add_port_forward(protocol="tcp", device="eth0", port=81, to=GUEST),
+        4,
+    ),
+    "a public address": (
+        concentrator,
+        lambda cnci: cnci.add_public_ip("203.0.113.6", to="10.1.0.10", device="eth0"),
+        4,
+    ),
+    "a subnet": (concentrator, lambda cnci: cnci.add_remote_subnet(NEW, 9, NEAR), 1),
+    "a second node": (concentrator, lambda cnci: cnci.add_remote_subnet(NET, 7, FAR), 2),
+}
+"""Calls that rely on rules of earlier ones, and on how many."""
+
+
+@pytest.mark.parametrize("name", RELYING)
+def test_what_others_changed_of_the_rules_a_call_relies_on_is_set_again(name: str) -> None:
+    """Also where nothing of the call itself would fail without them."""
+    prepare, call, relied = RELYING[name]
+    again = 0
+    for number in count():
+        world = FakeWorld("gre")
+        node, other = prepare(world), FakeFirewall(world.kernel.host)
+        rules = [
+            noun
+            for noun in other.snapshot().values()
+            if isinstance(noun, (Zone, ZoneLink, GroupMembers, GroupRules))
+        ]
+        if number == len(rules):
+            break
+        rule = rules[number]
+        operation: Operation = Remove(rule)
+        if isinstance(rule, Zone):
+            operation = Change(replace(rule, networks=(ip_network("10.99.0.0/16"),)), rule)
+        if isinstance(rule, GroupMembers):
+            operation = Change(replace(rule, addresses=(ip_address("10.1.0.99"),)), rule)
+        elif isinstance(rule, GroupRules):
+            operation = Change(replace(rule, rules=(WEB, TO_WEB)), rule)
+        assert other.apply([operation]).error is None
+        assert node.verify() != []
+        call(node)
+        again += node.verify() == []
+    assert again == relied
 
 
 @pytest.mark.kernel
