@@ -31,7 +31,7 @@ from snnet.contract import (
 )
 from snnet.node.noted import noted
 from snnet.system.host import RealHost
-from tests.node.every_call import FAR, GUEST, NEAR, NET, NEW, concentrator, grouped
+from tests.node.every_call import FAR, GUEST, NEAR, NET, NEW, SECOND, bridge, concentrator, grouped
 from tests.node.world import FakeWorld, RealWorld, vm
 
 
@@ -176,8 +176,13 @@ RELYING: dict[str, tuple[Prepare, Callable[[Any], object], int]] = {
 
 
 @pytest.mark.parametrize("name", RELYING)
-def test_what_others_changed_of_the_rules_a_call_relies_on_is_set_again(name: str) -> None:
-    """Also where nothing of the call itself would fail without them."""
+@pytest.mark.parametrize("tells", [True, False])
+def test_what_others_changed_of_the_rules_a_call_relies_on_is_set_again(
+    monkeypatch: pytest.MonkeyPatch, name: str, tells: bool
+) -> None:
+    """Also where nothing of the call itself would fail, and no epoch tells of the change."""
+    if not tells:
+        monkeypatch.setattr(FakeFirewall, "epoch", lambda self: None)
     prepare, call, relied = RELYING[name]
     again = 0
     for number in count():
@@ -203,6 +208,43 @@ def test_what_others_changed_of_the_rules_a_call_relies_on_is_set_again(name: st
         call(node)
         again += node.verify() == []
     assert again == relied
+
+
+@pytest.mark.parametrize(
+    ("prepare", "call"),
+    [
+        *[RELYING[name][:2] for name in RELYING if "group" in name or name == "a subnet"],
+        (concentrator, lambda cnci: cnci.allow_external("eth0", bridge(cnci, SECOND))),
+        (concentrator, lambda cnci: cnci.deny_external("eth0", bridge(cnci))),
+    ],
+)
+def test_while_nobody_changed_the_rules_a_call_looks_at_none_of_them(
+    fake: FakeWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Prepare,
+    call: Callable[[Any], object],
+) -> None:
+    node = prepare(fake)
+    there = node.drivers.firewall.snapshot()
+    with looked_up(node.drivers.firewall, monkeypatch) as asked:
+        call(node)
+    assert [noun for noun in asked if noun.key in there] == []
+    assert node.verify() == []
+
+
+@pytest.mark.parametrize("kind", [GroupMembers, GroupRules])
+def test_a_group_that_went_unnoticed_is_set_again(fake: FakeWorld, kind: type[Noun]) -> None:
+    """Its driver refuses what needs it."""
+    node = grouped(fake)
+    node.set_group("t1", "other")
+    (gone,) = (
+        noun
+        for noun in node.drivers.firewall.snapshot({kind}).values()
+        if isinstance(noun, (GroupMembers, GroupRules)) and noun.group == "other"
+    )
+    fake.kernel.state.drop(gone)
+    node.create_vnic(vm(10, groups=["other"]))
+    assert node.verify() == []
 
 
 @pytest.mark.kernel
