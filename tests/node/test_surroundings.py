@@ -623,7 +623,8 @@ def test_a_call_lists_its_host_once(fake: FakeWorld, monkeypatch: pytest.MonkeyP
         vm(n, subnet=(DUAL, "2001:db8:2::/80"), ip=(f"192.0.2.{n}", f"2001:db8:2::{n}"))
         for n in (40, 41, 42)
     ]
-    local = test_local.config(forwards=[snnet.HostForward(protocol="tcp", port=33022)])
+    elsewhere = snnet.LocalSubnet(subnet_id="web", subnet="10.7.0.0/24", subnet_key=7)
+    local = test_local.config(subnets=[elsewhere])
     cnci = fake.cnci()
     cnci.add_remote_subnet(NET, 7, "192.0.2.21")
     host = fake.node("cn-2", config=fake.config(topology="local"))
