@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Bridge, Namespace, Noun, Remove, Shaper, Tap
+from snnet.contract import Add, Address, Bridge, Namespace, Noun, Remove, Shaper, Tap, Tunnel
 from tests.node import every_call, test_local
 from tests.node.world import FakeWorld, World, container, port, vm
 
@@ -139,3 +141,17 @@ def test_a_second_name_is_kept_when_the_first_one_is_free_again(
     (node.shutdown if isinstance(node, snnet.Cnci) else node.reset_network)()
     assert world.links() == []
     assert world.kernel.snapshot({Namespace}) == {}
+
+
+def test_a_foreign_tunnel_with_the_same_key_is_a_conflict(fake: FakeWorld) -> None:
+    """The kernel alone knows of it."""
+    node = fake.node()
+    (tunnel,) = (op for op in node.plan_create_vnic(vm(9)) if isinstance(op.noun, Tunnel))
+    assert isinstance(tunnel.noun, Tunnel)
+    fake.add(replace(tunnel.noun, name="theirs", alias="", group=0, master=None))
+    before = fake.text()
+    with pytest.raises(snnet.Conflict, match="remove it or choose another") as caught:
+        node.create_vnic(vm(9))
+    assert (caught.value.errno, caught.value.operation) == (errno.EEXIST, tunnel)
+    assert caught.value.state is snnet.State.ROLLED_BACK
+    assert fake.text() == before

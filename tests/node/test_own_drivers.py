@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -15,15 +17,21 @@ from snnet.contract import (
     Driver,
     Inside,
     Link,
+    Masquerade,
     Namespace,
+    Noun,
+    PublicIp,
     Remove,
     SharedSysctl,
     Sysctl,
 )
 from snnet.node.docker_user import DockerAccepts
+from snnet.node.drivers import ASKING, Drivers
 from snnet.node.insides import Insides
+from snnet.node.rivals import Rivals
 from snnet.node.sysctls import SharedSysctls
 
+HERE, THERE = ip_address("192.0.2.11"), ip_address("192.0.2.12")
 ACCEPT = DockerAccept(link="eth1", bridged=True)
 FORWARD = SharedSysctl(owner="cn:cn-1", name="net.ipv4.ip_forward", value="1")
 
@@ -88,3 +96,32 @@ def test_in_a_namespace_that_is_not_there_nothing_is(kernel: snnet.FakeKernel) -
     assert driver.find(inside) is None
     assert kernel.apply([Add(space)]).error is None
     assert driver.find(inside) is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [(None, {THERE}), (PermissionError(1, "no"), set()), (snnet.Unsupported("no"), set())],
+    ids=["answered", "denied", "unsupported"],
+)
+def test_hosts_that_cannot_be_asked_answer_for_nothing(
+    kernel: snnet.FakeKernel, monkeypatch: pytest.MonkeyPatch, error: Exception | None, found: Any
+) -> None:
+    def answering(*asked: object) -> set[Any]:
+        assert asked == ("eth0", [THERE], HERE, ASKING)
+        if error is not None:
+            raise error
+        return {THERE}
+
+    monkeypatch.setattr(kernel, "answering", answering)
+    drivers = Drivers(kernel, FakeFirewall(kernel.host))
+    assert drivers.answering("eth0", [THERE], HERE) == found
+
+
+def test_rivals_are_the_rules_of_others_of_one_kind(kernel: snnet.FakeKernel) -> None:
+    firewall = FakeFirewall(kernel.host)
+    rules: list[Noun] = []
+    for owner in ("cnci:a", "cnci:b"):
+        rules.append(Masquerade(owner=owner, device="eth0"))
+        rules.append(PublicIp(owner=owner, device="eth0", public=THERE, internal=HERE))
+    assert firewall.apply([Add(rule) for rule in rules]).error is None
+    assert list(Rivals(firewall, "cnci:a").of(PublicIp)) == rules[3:]
