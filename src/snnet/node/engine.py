@@ -190,7 +190,6 @@ class Engine(Generic[R]):
                             raise
                         # The draft relied on something that is wrong: look, and repair it.
                         host, alone = self._host, True
-                        news.forget()
                         continue
                     except FatalError:
                         with self.claims.lock:

@@ -38,10 +38,6 @@ class News:
         if self.listening:
             self._listeners.before_apply(self._node, plan)
 
-    def forget(self) -> None:
-        """Do not report the plan: the call tries another one."""
-        self._plan = NOTHING
-
     def fail(self, what: str, error: BaseException, state: State) -> None:
         """Report to listeners that the call ``what`` failed, unless it has failed before.
 
