@@ -17,10 +17,12 @@ MORE := tests/firewall tests/agent tests/cli tests/dhcp tests/docker tests/drawi
         tests/lab tests/system \
         tests/cluster/test_between.py tests/cluster/test_every_pair.py \
         tests/cluster/test_unreadable.py tests/test_values.py \
-        tests/conformance/test_registries.py tests/registries tests/node/test_arguments.py tests/node/test_bulk.py \
-        tests/node/test_claims.py tests/node/test_concurrency.py tests/node/test_faults.py tests/node/test_interrupts.py \
-        tests/node/test_killed.py tests/node/test_properties.py tests/node/test_reconcile.py \
-        tests/node/test_reconcile_cnci.py tests/node/test_refused.py tests/node/test_relying.py tests/node/test_routed.py \
+        tests/conformance/test_registries.py tests/registries tests/node/test_arguments.py \
+        tests/node/test_bulk.py tests/node/test_claims.py tests/node/test_concurrency.py \
+        tests/node/test_faults.py tests/node/test_interrupts.py tests/node/test_killed.py \
+        tests/node/test_properties.py tests/node/test_reconcile.py \
+        tests/node/test_reconcile_cnci.py tests/node/test_refused.py tests/node/test_relying.py \
+        tests/node/test_routed.py \
         tests/test_config.py tests/test_docs.py tests/test_examples.py \
         tests/test_families.py tests/test_pytest_plugin.py tests/test_structure.py \
         tests/test_tunnel_kinds.py tests/test_yamlfile.py
