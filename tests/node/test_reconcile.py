@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import pytest
 
 import snnet
-from snnet.contract import Link, Tap, Tunnel
+from snnet.contract import Add, Link, Tap, Tunnel
 from tests.node.test_bulk import heard
 from tests.node.test_properties import Recorder, known, state
 from tests.node.world import FakeWorld, World, container, port, vm
@@ -309,10 +310,12 @@ def test_every_operation_fails_and_the_same_call_finishes(
     monkeypatch: pytest.MonkeyPatch, persists: bool
 ) -> None:
     """Without atomic; ``persists``: the operation fails when it is tried alone, too."""
-    wanted = [container(9, ip="10.1.0.90"), vm(12), vm(13, subnet_number=3)]
+    wanted = [container(9, ip="10.1.0.90"), vm(12), vm(13, subnet_number=3), vm(14, mtu=1300)]
     for at in count(1):
         world, recorder = FakeWorld("gre"), Recorder()
         node = prepared(world)
+        before = world.link(node.create_vnic(vm(14)).vnic.link_name)
+        assert before is not None
         node.listeners.register(recorder)
         failing: list[Any] = []
         perform: Any = world.kernel.perform
@@ -325,9 +328,15 @@ def test_every_operation_fails_and_the_same_call_finishes(
             assert [event.type for event in heard(recorder)] == [
                 event.type for event in result.events if isinstance(event, snnet.TunnelEvent)
             ]
+            assert result.failed == []
+        elif failing and isinstance(failing[0], Add):
+            assert node.verify() == [], "nothing is half made"
         again = node.reconcile(vnics=wanted)
+        assert set(actions(again).values()) <= {"kept"} or persists
         assert again.failed == []
-        assert {vnic.vnic_id for vnic in node.topology().vnics} == {"v9", "v12", "v13"}
+        vnics = {vnic.vnic_id: vnic for vnic in node.topology().vnics}
+        assert vnics.keys() == {"v9", "v12", "v13", "v14"}
+        assert world.link(before.name) == replace(before, mtu=1300, alias=vnics["v14"].link.alias)
         assert node.verify() == []
         ends = [event.type for event in heard(recorder)]
         assert (ends.count(ADD), ends.count(DEL)) == (1, 1), f"operation {at}"
