@@ -1,31 +1,50 @@
 """Run mutation tests and list the survivors that nobody has accepted yet.
 
-    python tools/mutants.py [MODULE...]
+    python tools/mutants.py [--one-in N] [MODULE...]
 
-Each MODULE ("snnet.core", "snnet.core.planner") is changed by mutmut in many small ways,
-one at a time; a change that no test notices survives. ``docs/mutants.md`` lists the
-accepted survivors by function and changed line, because mutmut's own numbers move with
-every edit. Exits with 1 if there is any other survivor.
+mutmut changes the functions of each MODULE ("snnet.core", "snnet.core.planner") in many small
+ways, one at a time; a change that no test notices survives.  mutmut itself starts pytest for each
+change, which takes seconds.  Here one process has all tests ready.  For each change it forks: the
+child puts the changed code into the function and runs the tests that reach it, the quickest first,
+until one fails.  ``--one-in`` takes a sample.
+
+``docs/mutants.md`` lists the accepted survivors by function and changed lines.  Exits with 1 if
+there is any other survivor.
 """
 
 from __future__ import annotations
 
-import contextlib
+import argparse
+import difflib
+import functools
+import importlib
+import os
+import pkgutil
 import re
-import subprocess
+import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import libcst as cst
+import pytest
+from mutmut.mutation.file_mutation import Mutation, create_mutations
 
 ROOT = Path(__file__).parents[1]
 ACCEPTED = ROOT / "docs" / "mutants.md"
-LOG = ROOT / ".cache" / "mutants.log"
-MUTMUT = [sys.executable, "-m", "mutmut"]
 WORKERS = 2
+PATIENCE = 60
+"""Seconds a change may take beside ten times what its tests take: a loop of it may be endless."""
+PROGRESS = 200
+"""Changes between two lines about the progress."""
 
 _LISTED = re.compile(r"^- `(?P<function>[\w.]+)`: `(?P<old>.*?)` → (?:`(?P<new>.*?)`|nothing)\.")
-_RESULT = re.compile(r"^\s*(?P<name>\S+__mutmut_\d+): (?P<verdict>.+)$")
 
 
 @dataclass(frozen=True)
@@ -38,61 +57,213 @@ class Change:
 
     def __str__(self) -> str:
         return f"- `{self.function}`: `{self.old}` → " + (
-            f"`{self.new}`" if self.new else "nothing"
+            f"`{self.new}`." if self.new else "nothing."
         )
 
 
-def main(modules: list[str]) -> int:
+@dataclass
+class Mutant:
+    """A change, the function that it is made in, and the code that the function has with it."""
+
+    change: Change
+    function: Callable[..., Any]
+    code: CodeType
+
+
+def main(words: list[str]) -> int:
     """Test the modules' mutants; list new survivors; return the exit code."""
-    patterns = [f"{module}.*" for module in modules]
-    print(f"running mutmut; its progress is in {LOG.relative_to(ROOT)}", flush=True)
-    LOG.parent.mkdir(exist_ok=True)
-    mutmut("run", "--max-children", str(WORKERS), *patterns, log=LOG)
-    survivors = {
-        name: verdict
-        for name, verdict in results(mutmut("results"))
-        if verdict != "not checked" and any(name.startswith(f"{module}.") for module in modules)
-    }
+    parser = argparse.ArgumentParser(description="Run mutation tests.")
+    parser.add_argument("--one-in", type=int, default=1, metavar="N", help="take a sample")
+    parser.add_argument("modules", nargs="*", default=["snnet.core", "snnet.node"])
+    options = parser.parse_args(words)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
+    os.chdir(ROOT)
+    testing = Testing(options.modules, options.one_in)
+    words = [*settings["pytest_add_cli_args"], *settings["pytest_add_cli_args_test_selection"]]
+    # A limit of time for each test is kept with signals, which the changes need.
+    status = pytest.main(["-q", "--timeout", "0", *words], plugins=[testing])
+    if status != pytest.ExitCode.OK:
+        sys.exit("mutation tests need code whose tests pass")
     known = accepted(ACCEPTED.read_text())
-    changes = {name: change(name, mutmut("show", name)) for name in survivors}
-    unknown = {name: found for name, found in changes.items() if found not in known}
-    for name, found in unknown.items():
-        print(f"{found}  ({survivors[name]}, {name})")
-    print(f"\n{len(unknown)} new survivors, {len(changes) - len(unknown)} accepted ones")
+    unknown = [mutant for mutant in testing.survivors if mutant not in known]
+    for mutant in unknown:
+        print(f"{mutant}{'' if mutant in testing.tested else '  (no test reaches it)'}")
+    others = len(testing.survivors) - len(unknown)
+    print(f"\n{testing.count} changes: {len(unknown)} new survivors, {others} accepted ones")
     return 1 if unknown else 0
 
 
-def mutmut(*words: str, log: Path | None = None) -> str:
-    """Run mutmut with these words; return its output, or write it to ``log`` as it comes."""
-    with contextlib.ExitStack() as files:
-        stdout = files.enter_context(log.open("w")) if log else subprocess.PIPE
-        done = subprocess.run([*MUTMUT, *words], cwd=ROOT, check=False, text=True, stdout=stdout)
-    if done.returncode != 0:
-        sys.exit(f"mutmut {words[0]} failed: it needs code whose tests pass")
-    return done.stdout or ""
+@dataclass
+class Testing:
+    """A plugin of pytest that tries mutants in place of running the tests once."""
+
+    modules: list[str]
+    one_in: int
+    survivors: list[Change] = field(default_factory=list)
+    tested: set[Change] = field(default_factory=set)
+    count: int = 0
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        mutants = [*_mutants(self.modules)][:: self.one_in]
+        reach, seconds = _reach(session, {id(mutant.function.__code__) for mutant in mutants})
+        if session.testsfailed:
+            return True
+        print(f"\ntrying {len(mutants)} changes", flush=True)
+        running: dict[int, Change] = {}
+        for mutant in mutants:
+            self._progress(len(mutants))
+            items = reach.get(id(mutant.function.__code__), [])
+            items.sort(key=lambda item: seconds[item.nodeid])
+            if not items:
+                self.survivors.append(mutant.change)
+                continue
+            self.tested.add(mutant.change)
+            if len(running) == WORKERS:
+                self._wait(running)
+            limit = PATIENCE + 10 * sum(seconds[item.nodeid] for item in items)
+            running[_start(session, mutant, items, limit)] = mutant.change
+        while running:
+            self._wait(running)
+        return True
+
+    def _progress(self, number: int) -> None:
+        self.count += 1
+        if self.count % PROGRESS == 0:
+            print(f"{self.count} of {number}: {len(self.survivors)} survive", flush=True)
+
+    def _wait(self, running: dict[int, Change]) -> None:
+        pid, status = os.wait()
+        change = running.pop(pid)
+        if status == 0:
+            self.survivors.append(change)
 
 
-def results(text: str) -> Iterator[tuple[str, str]]:
-    """The mutants that ``mutmut results`` lists, each with its verdict."""
-    for line in text.splitlines():
-        if match := _RESULT.match(line):
-            yield match["name"], match["verdict"]
+def _start(session: pytest.Session, mutant: Mutant, items: list[pytest.Item], limit: float) -> int:
+    """Run the tests with the mutant in a child, which ends with 0 if all pass; return its pid."""
+    sys.stdout.flush()
+    if pid := os.fork():
+        return pid
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(limit))
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        mutant.function.__code__ = mutant.code
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.testsfailed:
+                os._exit(1)
+        os._exit(0)
+    finally:  # whatever was raised
+        os._exit(1)
 
 
-def change(name: str, diff: str) -> Change:
-    """What a mutant changes, from its name and from what ``mutmut show`` prints."""
-    lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++"))]
-    old, new = (
-        " ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+"
+def _reach(
+    session: pytest.Session, codes: set[int]
+) -> tuple[dict[int, list[pytest.Item]], dict[str, float]]:
+    """Run all tests: which of them reach each code, by its id, and how long each takes."""
+    reach: dict[int, list[pytest.Item]] = {}
+    seconds: dict[str, float] = {}
+    seen: set[int] = set()
+
+    def called(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and id(frame.f_code) in codes:
+            seen.add(id(frame.f_code))
+
+    for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+        seen.clear()
+        began = time.perf_counter()
+        threading.setprofile(called)
+        sys.setprofile(called)
+        try:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+        seconds[item.nodeid] = time.perf_counter() - began
+        for code in seen:
+            reach.setdefault(code, []).append(item)
+    return reach, seconds
+
+
+# -- what is changed -------------------------------------------------------------------
+
+
+def _mutants(modules: Iterable[str]) -> Iterator[Mutant]:
+    for name in modules:
+        package = importlib.import_module(name)
+        yield from _of_module(name)
+        for found in pkgutil.walk_packages(getattr(package, "__path__", ()), f"{name}."):
+            yield from _of_module(found.name)
+
+
+def _of_module(name: str) -> Iterator[Mutant]:
+    module = importlib.import_module(name)
+    path = str(module.__file__)
+    tree, mutations, *_ = create_mutations(path, Path(path).read_text())
+    owners = dict(_functions(tree))
+    for mutation in mutations:
+        words = owners.get(mutation.contained_by_top_level_function)
+        function = _function(module, words) if words else None
+        if function is not None and words is not None:
+            yield from _made(name, path, words, function, mutation)
+
+
+def _functions(tree: cst.Module) -> Iterator[tuple[cst.FunctionDef, tuple[str, ...]]]:
+    """Yield the functions of a module and of its classes, with their names."""
+    for node in tree.body:
+        if isinstance(node, cst.FunctionDef):
+            yield node, (node.name.value,)
+        if isinstance(node, cst.ClassDef):
+            for method in node.body.body:
+                if isinstance(method, cst.FunctionDef):
+                    yield method, (node.name.value, method.name.value)
+
+
+def _function(module: object, words: tuple[str, ...]) -> Callable[..., Any] | None:
+    """Return the function of this name, without what decorators made of it."""
+    owner = module
+    for word in words[:-1]:
+        owner = getattr(owner, word)
+    found: Any = vars(owner).get(words[-1])
+    if isinstance(found, property):
+        found = found.fget
+    if isinstance(found, functools.cached_property):
+        found = found.func
+    while hasattr(found, "__wrapped__") or hasattr(found, "__func__"):
+        found = getattr(found, "__func__", None) or found.__wrapped__
+    return found if hasattr(found, "__code__") else None
+
+
+def _made(
+    module: str, path: str, words: tuple[str, ...], function: Callable[..., Any], of: Mutation
+) -> Iterator[Mutant]:
+    """Yield the mutant of a function, unless its code has other free variables."""
+    before = of.contained_by_top_level_function
+    assert before is not None
+    after = before.deep_replace(of.original_node, of.mutated_node)
+    old, new = (cst.Module([node]).code.strip() for node in (before, after))  # type: ignore[list-item]
+    changed = [*difflib.unified_diff(old.split("\n"), new.split("\n"), lineterm="", n=0)][2:]
+    taken, given = (
+        " ".join(line[1:].strip() for line in changed if line.startswith(sign)) for sign in "-+"
     )
-    return Change(function_of(name), old, new)
+    text = new
+    if len(words) > 1:
+        text = f"class {words[0]}:\n" + "\n".join(f"    {line}" for line in new.split("\n"))
+    source = f"from __future__ import annotations\n{text}\n"
+    code: CodeType | None = compile(source, path, "exec", dont_inherit=True)
+    for word in words:
+        code = next((one for one in _codes(code) if one.co_name == word), None)
+    if code is not None and code.co_freevars == function.__code__.co_freevars:
+        yield Mutant(Change(".".join([module, *words]), taken, given), function, code)
 
 
-def function_of(name: str) -> str:
-    """The dotted name of the function a mutant is of."""
-    module, _, mangled = name.rsplit("__mutmut_", 1)[0].rpartition(".")
-    words = mangled.removeprefix("x_").removeprefix("xǁ").split("ǁ")
-    return ".".join([module, *words])
+def _codes(code: CodeType | None) -> list[CodeType]:
+    return [one for one in code.co_consts if isinstance(one, CodeType)] if code else []
+
+
+# -- what is known ---------------------------------------------------------------------
 
 
 def accepted(text: str) -> set[Change]:
@@ -102,4 +273,4 @@ def accepted(text: str) -> set[Change]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["snnet.core", "snnet.node"]))
+    sys.exit(main(sys.argv[1:]))
