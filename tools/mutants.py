@@ -79,9 +79,9 @@ def main(words: list[str]) -> int:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
     os.chdir(ROOT)
     testing = Testing(options.modules, options.one_in)
-    words = [*settings["pytest_add_cli_args"], *settings["pytest_add_cli_args_test_selection"]]
-    # A limit of time for each test is kept with signals, which the changes need.
-    status = pytest.main(["-q", "--timeout", "0", *words], plugins=[testing])
+    tests = [*settings["pytest_add_cli_args"], *settings["pytest_add_cli_args_test_selection"]]
+    # The plugin that limits the time of a test would take the signal that limits that of a change.
+    status = pytest.main(["-q", "--timeout", "0", *tests], plugins=[testing])
     if status != pytest.ExitCode.OK:
         sys.exit("mutation tests need code whose tests pass")
     known = accepted(ACCEPTED.read_text())
@@ -243,7 +243,7 @@ def _made(
     before = of.contained_by_top_level_function
     assert before is not None
     after = before.deep_replace(of.original_node, of.mutated_node)
-    old, new = (cst.Module([node]).code.strip() for node in (before, after))  # type: ignore[list-item]
+    old, new = (cst.Module([node]).code.strip() for node in (before, after))
     changed = [*difflib.unified_diff(old.split("\n"), new.split("\n"), lineterm="", n=0)][2:]
     taken, given = (
         " ".join(line[1:].strip() for line in changed if line.startswith(sign)) for sign in "-+"

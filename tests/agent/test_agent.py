@@ -475,6 +475,29 @@ def test_a_host_without_an_uplink_waits_for_one(registry: Registry) -> None:
         assert agent.status()["state"] == "ready"
 
 
+@pytest.mark.parametrize("topology", ["local", "mesh", "hub"])
+def test_a_fake_backend_that_is_named_runs_the_concentrators_too(
+    registry: Registry, topology: Any
+) -> None:
+    pool = ["198.51.100.64"] if topology == "hub" else []
+    config = NetworkConfig(
+        compute_nets=["198.51.100.0/24"], topology=topology, concentrator_pool=pool
+    )
+    cluster = Cluster(registry)
+    with Agent(
+        "host-1", config, registry=registry, backend="fake", firewall="fake", dhcp="fake"
+    ) as agent:
+        agent.step(0)
+        cluster.create_network("web", subnet="10.1.0.0/24")
+        cluster.create_vnic("v1", network="web", node="host-1")
+        for _ in range(20):
+            if not agent.step(0.03):
+                break
+        network = cluster.get_network("default", "web")
+        assert (network.state, network.error) == ("ready", None)
+        assert cluster.get_vnic("default", "v1").state == "ready"
+
+
 @pytest.mark.parametrize("at", range(1, 5))
 def test_a_node_says_where_it_is_whichever_answer_of_the_registry_is_lost(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, at: int

@@ -379,10 +379,11 @@ class Agent:
 
     @contextlib.contextmanager
     def _open_cnci(self, side: Concentrator) -> Iterator[Cnci]:
-        backend = self._drivers["backend"]
+        backend = self.node.backend
         inner: dict[str, Any] = {"netns": side.netns}
         with contextlib.ExitStack() as opened:
-            if isinstance(backend, Driver):
+            # What is in memory has its namespaces itself, also where it was opened by name.
+            if isinstance(self._drivers["backend"], Driver) or backend.host.netns.fd < 0:
                 inner = {"backend": opened.enter_context(backend.inside(side.netns))}
             with Cnci(
                 side.concentrator_id,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import cast
+from collections.abc import Iterable, Iterator, Mapping
 
 from snnet.cluster import keys
-from snnet.contract import Conflict, Document, Link, Noun, SnnetError
+from snnet.contract import Conflict, Document, SnnetError
 from snnet.core.groups import group_thing
 from snnet.core.local_requests import ConcentratorConfig
 from snnet.core.meshing import NO_PEERS, SubnetPeers
 from snnet.core.requests import SubnetId
-from snnet.core.surroundings import Surroundings, check_place
+from snnet.core.surroundings import check_place
 from snnet.core.tunnels import event_port
 from snnet.core.vnics import Vnic
 from snnet.node import ComputeNode
+from snnet.node.listing import Listing
 from snnet.node.results import ReconciledItem
 
 from .mesh import Gateways, Parts, announced
@@ -160,14 +160,7 @@ def refuse_networks(wanted: HostWanted, node: ComputeNode) -> None:
     topology = node.topology()
     plugged = {(one.tenant_id, name) for one in topology.concentrators for name in one.links}
     served = {one.id: one.networks for one in topology.subnets if one.id in plugged}
-
-    def read(kind: type[Noun]) -> Collection[Noun]:
-        return node.backend.snapshot({kind}).values()
-
-    def find(name: str) -> Link | None:
-        return cast(Link | None, node.backend.find(Link(name=name)))
-
-    around = Surroundings(node.owner, read, find)
+    around = Listing(node.backend, node.owner).surroundings
     for tenant in wanted.tenants.values():
         for network in tenant.networks:
             if served.get((tenant.tenant, network.name)) != network.subnet:

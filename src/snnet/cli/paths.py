@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,44 +20,8 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """The path is right, and the disk is at fault."""
 
 
-class OutputFile(click.Path):
-    """A file to write.  Its folder must be there; with ``new`` the file must not be.
-
-    What a look can tell is said before a command does anything, as wrong usage.
-    """
-
-    def __init__(self, *, new: bool = False) -> None:
-        super().__init__(dir_okay=False, writable=True, path_type=Path)
-        self._new = new
-
-    def convert(
-        self,
-        value: str | os.PathLike[str],
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> Path:
-        path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        folder = path.parent
-        if os.path.lexists(path):
-            if self._new:
-                self.fail(f"{path} is there already: remove it, or name another file", param, ctx)
-        elif not os.path.exists(folder):
-            self.fail(f"there is no folder {folder}: create it, or name another one", param, ctx)
-        elif not os.path.isdir(folder):
-            self.fail(f"{folder} is not a folder: name a file in one", param, ctx)
-        elif not os.access(folder, os.W_OK | os.X_OK):
-            self.fail(f"you may not create files in {folder}: name another folder", param, ctx)
-        return path
-
-
-class OutputFolder(click.Path):
-    """A folder that the command makes if it is missing, with those above it.
-
-    The default is not looked at: another option may say that it is not used.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(file_okay=False, path_type=Path)
+class _Output(click.Path, ABC):
+    """What a command writes.  What a look can tell is said before it does anything."""
 
     def convert(
         self,
@@ -67,13 +32,50 @@ class OutputFolder(click.Path):
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         name = param.name if param is not None else None
         if ctx and name and ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
-            return path
-        above = next(it for it in (path, *path.absolute().parents) if os.path.exists(it))
-        if not os.path.isdir(above):
-            self.fail(f"{above} is not a folder: name another one", param, ctx)
-        if not os.access(above, os.W_OK | os.X_OK):
-            self.fail(f"you may not create files in {above}: name another folder", param, ctx)
+            return path  # another option may say that it is not used
+        if reason := self.wrong(path):
+            self.fail(reason, param, ctx)
         return path
+
+    @abstractmethod
+    def wrong(self, path: Path) -> str | None:
+        """Return why the command cannot write there, and what to do; None if it can."""
+
+
+class OutputFile(_Output):
+    """A file to write.  Its folder must be there; with ``new`` the file must not be."""
+
+    def __init__(self, *, new: bool = False) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+        self._new = new
+
+    def wrong(self, path: Path) -> str | None:
+        if os.path.lexists(path):
+            there = f"{path} is there already: remove it, or name another file"
+            return there if self._new else None
+        if not os.path.exists(path.parent):
+            return f"there is no folder {path.parent}: create it, or name another one"
+        return _wrong_folder(path.parent)
+
+
+class OutputFolder(_Output):
+    """A folder that the command makes if it is missing, with those above it."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def wrong(self, path: Path) -> str | None:
+        places = (path, *path.absolute().parents)
+        return _wrong_folder(next(place for place in places if os.path.exists(place)))
+
+
+def _wrong_folder(folder: Path) -> str | None:
+    """Return why no file can be created in what is there, or None."""
+    if not os.path.isdir(folder):
+        return f"{folder} is not a folder: name another one"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"you may not create files in {folder}: name another folder"
+    return None
 
 
 def write_file(path: Path, data: bytes, option: str, *, private: bool = False) -> None:

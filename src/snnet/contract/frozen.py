@@ -46,7 +46,7 @@ OPENED = _Opened()
 def changed(one: T, name: str, value: object) -> T:
     """Return a copy with another value of a field that is no part of a noun's key.
 
-    Does what ``dataclasses.replace`` does, without its checks and at a tenth of the cost.
+    Does what ``dataclasses.replace`` does, without its checks and in a seventh of the time.
     """
     kind = type(one)
     copy: T = _COPIERS[kind](one)

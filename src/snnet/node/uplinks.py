@@ -131,10 +131,11 @@ def _publics(owner: Owner, drivers: Drivers, intents: Intents) -> set[IPAddress]
 def stand_in(config: NetworkConfig, owner: Owner, drivers: Drivers) -> Site:
     """A site for looking and removing, of a node that has no uplink now.
 
-    The address is the one that its tunnels have, the link the one that bears its proxy
-    entries or routes; unspecified where there is none.
+    The address is that of its tunnels, and the link is that of its proxy entries or routes; both
+    are unspecified if there are none.
     """
-    nouns, uplink = drivers.backend.snapshot().values(), _UNKNOWN
+    kinds = {Link, ProxyNeighbour, Route} & drivers.backend.carries | {Link}
+    nouns, uplink = drivers.backend.snapshot(kinds).values(), _UNKNOWN
     if used := local_addresses(nouns, owner).most_common():
         uplink = replace(uplink, address=ip_interface(str(used[0][0])))
     for noun in nouns:

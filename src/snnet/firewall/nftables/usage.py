@@ -61,8 +61,8 @@ class Usage:
         """Return the commands that remove, after ``changes``, unused parts and unused tables.
 
         ``needed`` are the parts that the changes need, among them unused ones that they fill
-        and empty again.  The commands belong to the transaction that removes the last noun:
-        whoever is killed after it has left nothing.
+        and empty again.  The commands belong to the transaction that removes the last noun, so
+        a process that is killed after it leaves nothing.
         """
         commands: list[str] = []
         for table in sorted({part.table for part in unused}):
