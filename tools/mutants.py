@@ -20,6 +20,7 @@ import functools
 import importlib
 import os
 import pkgutil
+import random
 import re
 import signal
 import sys
@@ -27,7 +28,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -39,8 +40,8 @@ from mutmut.mutation.file_mutation import Mutation, create_mutations
 ROOT = Path(__file__).parents[1]
 ACCEPTED = ROOT / "docs" / "mutants.md"
 WORKERS = 2
-PATIENCE = 60
-"""Seconds a change may take beside ten times what its tests take: a loop of it may be endless."""
+PATIENCE = 20
+"""Seconds a test may take beside ten times what it takes: a loop of a change may be endless."""
 PROGRESS = 200
 """Changes between two lines about the progress."""
 
@@ -78,18 +79,14 @@ def main(words: list[str]) -> int:
     options = parser.parse_args(words)
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
     os.chdir(ROOT)
-    testing = Testing(options.modules, options.one_in)
+    testing = Testing(options.modules, options.one_in, accepted(ACCEPTED.read_text()))
     tests = [*settings["pytest_add_cli_args"], *settings["pytest_add_cli_args_test_selection"]]
     # The plugin that limits the time of a test would take the signal that limits that of a change.
     status = pytest.main(["-q", "--timeout", "0", *tests], plugins=[testing])
     if status != pytest.ExitCode.OK:
         sys.exit("mutation tests need code whose tests pass")
-    known = accepted(ACCEPTED.read_text())
-    unknown = [mutant for mutant in testing.survivors if mutant not in known]
-    for mutant in unknown:
-        print(f"{mutant}{'' if mutant in testing.tested else '  (no test reaches it)'}")
-    others = len(testing.survivors) - len(unknown)
-    print(f"\n{testing.count} changes: {len(unknown)} new survivors, {others} accepted ones")
+    unknown, others = testing.unknown, testing.accepted
+    print(f"\n{testing.count} changes: {unknown} new survivors, {others} accepted ones")
     return 1 if unknown else 0
 
 
@@ -99,12 +96,15 @@ class Testing:
 
     modules: list[str]
     one_in: int
-    survivors: list[Change] = field(default_factory=list)
-    tested: set[Change] = field(default_factory=set)
+    known: set[Change]
     count: int = 0
+    unknown: int = 0
+    accepted: int = 0
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        mutants = [*_mutants(self.modules)][:: self.one_in]
+        mutants = [*_mutants(self.modules)]
+        random.Random(0).shuffle(mutants)  # what is interrupted has tried a fair sample
+        mutants = mutants[:: self.one_in]
         reach, seconds = _reach(session, {id(mutant.function.__code__) for mutant in mutants})
         if session.testsfailed:
             return True
@@ -115,13 +115,11 @@ class Testing:
             items = reach.get(id(mutant.function.__code__), [])
             items.sort(key=lambda item: seconds[item.nodeid])
             if not items:
-                self.survivors.append(mutant.change)
+                self._survives(mutant.change, "  (no test reaches it)")
                 continue
-            self.tested.add(mutant.change)
             if len(running) == WORKERS:
                 self._wait(running)
-            limit = PATIENCE + 10 * sum(seconds[item.nodeid] for item in items)
-            running[_start(session, mutant, items, limit)] = mutant.change
+            running[_start(session, mutant, items, seconds)] = mutant.change
         while running:
             self._wait(running)
         return True
@@ -129,28 +127,37 @@ class Testing:
     def _progress(self, number: int) -> None:
         self.count += 1
         if self.count % PROGRESS == 0:
-            print(f"{self.count} of {number}: {len(self.survivors)} survive", flush=True)
+            print(f"{self.count} of {number}: {self.unknown + self.accepted} survive", flush=True)
 
     def _wait(self, running: dict[int, Change]) -> None:
         pid, status = os.wait()
         change = running.pop(pid)
         if status == 0:
-            self.survivors.append(change)
+            self._survives(change)
+
+    def _survives(self, change: Change, why: str = "") -> None:
+        if change in self.known:
+            self.accepted += 1
+        else:
+            self.unknown += 1
+            print(f"{change}{why}", flush=True)
 
 
-def _start(session: pytest.Session, mutant: Mutant, items: list[pytest.Item], limit: float) -> int:
+def _start(
+    session: pytest.Session, mutant: Mutant, items: list[pytest.Item], seconds: dict[str, float]
+) -> int:
     """Run the tests with the mutant in a child, which ends with 0 if all pass; return its pid."""
     sys.stdout.flush()
     if pid := os.fork():
         return pid
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(int(limit))
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         mutant.function.__code__ = mutant.code
         for item, following in zip(items, [*items[1:], None], strict=True):
+            signal.alarm(PATIENCE + int(10 * seconds[item.nodeid]))
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
                 os._exit(1)

@@ -144,7 +144,9 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_refused(option: str, url: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     path = tmp_path / "file" / "folder"
-    said = refused(url, "docker-plugin", "serve", option, str(path))
+    # The second one would be refused if the first were not: no server starts.
+    second = ("--tls-key", str(tmp_path / "missing"))
+    said = refused(url, "docker-plugin", "serve", option, str(path), *second)
     assert f"'{option}': {tmp_path / 'file'} is not a folder: name another one" in said
 
 
