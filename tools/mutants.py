@@ -1,12 +1,14 @@
 """Run mutation tests and list the survivors that nobody has accepted yet.
 
-    python tools/mutants.py [--one-in N] [MODULE...]
+    python tools/mutants.py [--one-in N] [--within SECONDS] [--tests PATH]... [MODULE...]
 
 mutmut changes the functions of each MODULE ("snnet.core", "snnet.core.planner") in many small
 ways, one at a time; a change that no test notices survives.  mutmut itself starts pytest for each
 change, which takes seconds.  Here one process has all tests ready.  For each change it forks: the
 child puts the changed code into the function and runs the tests that reach it, the quickest first,
-until one fails.  ``--one-in`` takes a sample.
+until one fails.  ``--one-in`` takes a sample.  A survivor costs the time of all tests that reach
+it, a minute and more in the middle of the engine.  ``--within`` limits that; then what only slower
+tests would notice is listed too.
 
 ``docs/mutants.md`` lists the accepted survivors by function and changed lines.  Exits with 1 if
 there is any other survivor.
@@ -18,6 +20,7 @@ import argparse
 import difflib
 import functools
 import importlib
+import math
 import os
 import pkgutil
 import random
@@ -29,6 +32,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -45,7 +49,12 @@ PATIENCE = 20
 PROGRESS = 200
 """Changes between two lines about the progress."""
 
+_STRICT = re.compile(r",?\s*\bstrict=\w+|,\s*(?=\))")
 _LISTED = re.compile(r"^- `(?P<function>[\w.]+)`: `(?P<old>.*?)` → (?:`(?P<new>.*?)`|nothing)\.")
+
+
+Tests = dict[pytest.Item, float]
+"""Tests, and how many seconds each takes."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +83,21 @@ class Mutant:
 def main(words: list[str]) -> int:
     """Test the modules' mutants; list new survivors; return the exit code."""
     parser = argparse.ArgumentParser(description="Run mutation tests.")
-    parser.add_argument("--one-in", type=int, default=1, metavar="N", help="take a sample")
-    parser.add_argument("modules", nargs="*", default=["snnet.core", "snnet.node"])
+    add = parser.add_argument
+    add("--one-in", type=int, default=1, metavar="N", help="take a sample")
+    add("--within", type=float, default=math.inf, metavar="SECONDS", help="of tests for each")
+    add("--tests", action="append", metavar="PATH", help="only these tests")
+    add("modules", nargs="*", default=["snnet.core", "snnet.node"])
     options = parser.parse_args(words)
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutmut"]
     os.chdir(ROOT)
-    testing = Testing(options.modules, options.one_in, accepted(ACCEPTED.read_text()))
-    tests = [*settings["pytest_add_cli_args"], *settings["pytest_add_cli_args_test_selection"]]
+    known = accepted(ACCEPTED.read_text())
+    testing = Testing(options.modules, options.one_in, options.within, known)
+    tests = options.tests or settings["pytest_add_cli_args_test_selection"]
     # The plugin that limits the time of a test would take the signal that limits that of a change.
-    status = pytest.main(["-q", "--timeout", "0", *tests], plugins=[testing])
+    status = pytest.main(
+        ["-q", "--timeout", "0", *settings["pytest_add_cli_args"], *tests], plugins=[testing]
+    )
     if status != pytest.ExitCode.OK:
         sys.exit("mutation tests need code whose tests pass")
     unknown, others = testing.unknown, testing.accepted
@@ -96,6 +111,7 @@ class Testing:
 
     modules: list[str]
     one_in: int
+    within: float
     known: set[Change]
     count: int = 0
     unknown: int = 0
@@ -105,21 +121,20 @@ class Testing:
         mutants = [*_mutants(self.modules)]
         random.Random(0).shuffle(mutants)  # what is interrupted has tried a fair sample
         mutants = mutants[:: self.one_in]
-        reach, seconds = _reach(session, {id(mutant.function.__code__) for mutant in mutants})
+        reach = _reach(session, {id(mutant.function.__code__) for mutant in mutants})
         if session.testsfailed:
             return True
         print(f"\ntrying {len(mutants)} changes", flush=True)
         running: dict[int, Change] = {}
         for mutant in mutants:
             self._progress(len(mutants))
-            items = reach.get(id(mutant.function.__code__), [])
-            items.sort(key=lambda item: seconds[item.nodeid])
-            if not items:
+            tests = _quickest(reach.get(id(mutant.function.__code__), {}), self.within)
+            if not tests:
                 self._survives(mutant.change, "  (no test reaches it)")
                 continue
             if len(running) == WORKERS:
                 self._wait(running)
-            running[_start(session, mutant, items, seconds)] = mutant.change
+            running[_start(session, mutant, tests)] = mutant.change
         while running:
             self._wait(running)
         return True
@@ -143,9 +158,7 @@ class Testing:
             print(f"{change}{why}", flush=True)
 
 
-def _start(
-    session: pytest.Session, mutant: Mutant, items: list[pytest.Item], seconds: dict[str, float]
-) -> int:
+def _start(session: pytest.Session, mutant: Mutant, tests: Tests) -> int:
     """Run the tests with the mutant in a child, which ends with 0 if all pass; return its pid."""
     sys.stdout.flush()
     if pid := os.fork():
@@ -155,9 +168,10 @@ def _start(
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
+        session.config.pluginmanager.unregister(name="terminalreporter")  # has its own copy of 1
         mutant.function.__code__ = mutant.code
-        for item, following in zip(items, [*items[1:], None], strict=True):
-            signal.alarm(PATIENCE + int(10 * seconds[item.nodeid]))
+        for item, following in zip(tests, [*[*tests][1:], None], strict=True):
+            signal.alarm(PATIENCE + int(10 * tests[item]))
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
                 os._exit(1)
@@ -166,12 +180,20 @@ def _start(
         os._exit(1)
 
 
-def _reach(
-    session: pytest.Session, codes: set[int]
-) -> tuple[dict[int, list[pytest.Item]], dict[str, float]]:
-    """Run all tests: which of them reach each code, by its id, and how long each takes."""
-    reach: dict[int, list[pytest.Item]] = {}
-    seconds: dict[str, float] = {}
+def _quickest(tests: Tests, within: float) -> Tests:
+    """The tests that take so many seconds together, the quickest first; at least one."""
+    quickest = sorted(tests.items(), key=lambda test: test[1])
+    spent = accumulate(seconds for _, seconds in quickest)
+    return {
+        item: seconds
+        for (item, seconds), so_far in zip(quickest, spent, strict=True)
+        if so_far <= within or item is quickest[0][0]
+    }
+
+
+def _reach(session: pytest.Session, codes: set[int]) -> dict[int, Tests]:
+    """Run all tests, and return which of them reach each code, by its id."""
+    reach: dict[int, Tests] = {}
     seen: set[int] = set()
 
     def called(frame: FrameType, event: str, _: object) -> None:
@@ -188,10 +210,10 @@ def _reach(
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
-        seconds[item.nodeid] = time.perf_counter() - began
+        seconds = time.perf_counter() - began
         for code in seen:
-            reach.setdefault(code, []).append(item)
-    return reach, seconds
+            reach.setdefault(code, {})[item] = seconds
+    return reach
 
 
 # -- what is changed -------------------------------------------------------------------
@@ -211,10 +233,26 @@ def _of_module(name: str) -> Iterator[Mutant]:
     tree, mutations, *_ = create_mutations(path, Path(path).read_text())
     owners = dict(_functions(tree))
     for mutation in mutations:
+        if _leaves_all_as_it_was(mutation):
+            continue
         words = owners.get(mutation.contained_by_top_level_function)
         function = _function(module, words) if words else None
         if function is not None and words is not None:
             yield from _made(name, path, words, function, mutation)
+
+
+def _leaves_all_as_it_was(mutation: Mutation) -> bool:
+    """Whether a mutation does what the code did, or changes only what a message says.
+
+    None is as false as False is.  The lengths that ``zip`` is told to compare never differ.
+    A text with spaces in it is for people.
+    """
+    old, new = (
+        _STRICT.sub("", cst.Module([]).code_for_node(node)).replace("False", "None")
+        for node in (mutation.original_node, mutation.mutated_node)
+    )
+    prose = isinstance(mutation.original_node, cst.SimpleString) and " " in old
+    return old == new or prose
 
 
 def _functions(tree: cst.Module) -> Iterator[tuple[cst.FunctionDef, tuple[str, ...]]]:
