@@ -16,6 +16,7 @@ from snnet.contract import Add, Change, DhcpEntry, DhcpScope, Operation
 from snnet.contract.addresses import gateway_of
 from snnet.dhcp.dnsmasq import Dnsmasq
 from tests.dhcp.conftest import Guest, Lan, Servers
+from tests.ports import wait_for_link_local
 
 pytestmark = [
     pytest.mark.kernel,
@@ -65,7 +66,7 @@ def lease(guest: Guest, folder: Path, tries: int = 40) -> list[str] | None:
     script = folder / "script"
     script.write_text(_SCRIPT)
     script.chmod(0o755)
-    wait_for(lambda: "tentative" not in guest.run("ip", "-6", "address").stdout)
+    wait_for_link_local(guest.netns)  # dhclient ends at once without one
     done = guest.run(
         "timeout", str(tries), "dhclient", "-6", "-1", "-v", "-d", "-D", "LL", "-cf", "/dev/null",
         "-lf", str(folder / f"{guest.netns}.leases"), "-pf", str(folder / "pid"),

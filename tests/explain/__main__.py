@@ -26,7 +26,7 @@ def run(kind: str, firewall: str, seed: int, turns: int, tally: Tally) -> None:
     try:
         wire = Wire(host)
         try:
-            time.sleep(2)  # link-local addresses are tentative for a second
+            wire.wait()
             for turn in range(turns):
                 compare(host, wire, seed + turn, PAIRS, tally)
         finally:

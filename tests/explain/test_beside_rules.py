@@ -7,7 +7,6 @@ by the command that it prints.
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -30,7 +29,7 @@ U32 = "protocol ip u32 match ip protocol 17 0xff action mirred egress redirect d
 @pytest.fixture(scope="module")
 def there() -> Iterator[tuple[Host, Wire]]:
     with closing(local("nftables")) as host, closing(Wire(host)) as wire:
-        time.sleep(2)  # link-local addresses are tentative for a second
+        wire.wait()
         yield host, wire
 
 

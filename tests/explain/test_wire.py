@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from snnet.explain.question import UNKNOWN
@@ -31,7 +29,7 @@ def test_what_is_said_is_what_happens(kind: str, firewall: str, drawn: int) -> N
     try:
         wire = Wire(host)
         try:
-            time.sleep(2)  # link-local addresses are tentative for a second
+            wire.wait()
             for turn in range(TURNS):
                 compare(host, wire, drawn + turn, PAIRS, tally)
         finally:

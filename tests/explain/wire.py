@@ -16,6 +16,7 @@ from typing import TypeVar
 from snnet.lab.probes import echo_request, icmp6_socket, icmp_socket
 from snnet.system.netns import in_netns, open_netns
 from snnet.system.process import run
+from tests.ports import wait_for_link_local, wait_for_ports
 
 from .hosts import OPEN, Host
 
@@ -46,6 +47,12 @@ class Wire:
         self._ended = False
         self._thread = threading.Thread(target=self._answer, daemon=True)
         self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until all can send: bridges take frames, and addresses are not tried any more."""
+        spaces = (*self.places.values(), *self._inside)
+        wait_for_ports(*spaces)
+        wait_for_link_local(*spaces)
 
     def call(self, place: str, function: Callable[[], T]) -> T:
         return in_netns(self.places[place], function)

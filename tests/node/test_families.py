@@ -20,6 +20,7 @@ from snnet.system.netns import in_netns
 from tests.conftest import ip
 from tests.node.conftest import make_world
 from tests.node.world import FakeWorld, RealWorld, World, vm
+from tests.ports import wait_for_link_local
 
 SUBNETS: dict[str, tuple[str, ...]] = {
     "ipv4": ("10.1.0.0/24",),
@@ -436,7 +437,7 @@ def test_routed_guests_are_reached_over_ipv6(
         ip("address", "add", "fd00:1::9/128", "dev", "eth0", "nodad", netns=box)
         ip("link", "set", "eth0", "up", netns=box)
         ip("route", "add", "default", "via", "fe80::1", "dev", "eth0", netns=box)
-        time.sleep(2)  # the guest's link-local address is checked for duplicates
+        wait_for_link_local(real.netns, far, box)
         for netns, target in ((far, "fd00:1::9"), (box, "fd00:1::77")):
             ip("netns", "exec", netns, "busybox", "ping", "-6", "-c1", "-W3", target)
     finally:
