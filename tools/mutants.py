@@ -5,7 +5,7 @@
 mutmut changes the functions of each MODULE ("snnet.core", "snnet.core.planner") in many small
 ways, one at a time; a change that no test notices survives.  mutmut itself starts pytest for each
 change, which takes seconds.  Here one process has all tests ready.  For each change it forks: the
-child puts the changed code into the function and runs the tests that reach it, the quickest first,
+child puts the change into the function and runs the tests that reach it, the quickest first,
 until one fails.  ``--one-in`` takes a sample.  A survivor costs the time of all tests that reach
 it, a minute and more in the middle of the engine.  ``--within`` limits that; then what only slower
 tests would notice is listed too.
@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from types import CodeType, FrameType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 import libcst as cst
@@ -73,11 +73,16 @@ class Change:
 
 @dataclass
 class Mutant:
-    """A change, the function that it is made in, and the code that the function has with it."""
+    """A change, the function that it is made in, and what that function is with it."""
 
     change: Change
     function: Callable[..., Any]
-    code: CodeType
+    changed: FunctionType
+
+    def put(self) -> None:
+        """Make the change in this process."""
+        for part in ("__code__", "__defaults__", "__kwdefaults__"):
+            setattr(self.function, part, getattr(self.changed, part))
 
 
 def main(words: list[str]) -> int:
@@ -169,7 +174,7 @@ def _start(session: pytest.Session, mutant: Mutant, tests: Tests) -> int:
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         session.config.pluginmanager.unregister(name="terminalreporter")  # has its own copy of 1
-        mutant.function.__code__ = mutant.code
+        mutant.put()
         for item, following in zip(tests, [*[*tests][1:], None], strict=True):
             signal.alarm(PATIENCE + int(10 * tests[item]))
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
@@ -238,7 +243,7 @@ def _of_module(name: str) -> Iterator[Mutant]:
         words = owners.get(mutation.contained_by_top_level_function)
         function = _function(module, words) if words else None
         if function is not None and words is not None:
-            yield from _made(name, path, words, function, mutation)
+            yield from _made(module, path, words, function, mutation)
 
 
 def _leaves_all_as_it_was(mutation: Mutation) -> bool:
@@ -282,30 +287,31 @@ def _function(module: object, words: tuple[str, ...]) -> Callable[..., Any] | No
 
 
 def _made(
-    module: str, path: str, words: tuple[str, ...], function: Callable[..., Any], of: Mutation
+    module: ModuleType,
+    path: str,
+    words: tuple[str, ...],
+    function: Callable[..., Any],
+    of: Mutation,
 ) -> Iterator[Mutant]:
     """Yield the mutant of a function, unless its code has other free variables."""
     before = of.contained_by_top_level_function
     assert before is not None
-    after = before.deep_replace(of.original_node, of.mutated_node)
+    after = cst.ensure_type(before.deep_replace(of.original_node, of.mutated_node), cst.FunctionDef)
     old, new = (cst.Module([node]).code.strip() for node in (before, after))
     changed = [*difflib.unified_diff(old.split("\n"), new.split("\n"), lineterm="", n=0)][2:]
     taken, given = (
         " ".join(line[1:].strip() for line in changed if line.startswith(sign)) for sign in "-+"
     )
-    text = new
+    text = cst.Module([after.with_changes(decorators=[])]).code.strip()
     if len(words) > 1:
-        text = f"class {words[0]}:\n" + "\n".join(f"    {line}" for line in new.split("\n"))
+        text = f"class {words[0]}:\n" + "\n".join(f"    {line}" for line in text.split("\n"))
     source = f"from __future__ import annotations\n{text}\n"
-    code: CodeType | None = compile(source, path, "exec", dont_inherit=True)
+    found: Any = {**vars(module)}
+    exec(compile(source, path, "exec", dont_inherit=True), found)
     for word in words:
-        code = next((one for one in _codes(code) if one.co_name == word), None)
-    if code is not None and code.co_freevars == function.__code__.co_freevars:
-        yield Mutant(Change(".".join([module, *words]), taken, given), function, code)
-
-
-def _codes(code: CodeType | None) -> list[CodeType]:
-    return [one for one in code.co_consts if isinstance(one, CodeType)] if code else []
+        found = (found if isinstance(found, dict) else vars(found))[word]
+    if found.__code__.co_freevars == function.__code__.co_freevars:
+        yield Mutant(Change(".".join([module.__name__, *words]), taken, given), function, found)
 
 
 # -- what is known ---------------------------------------------------------------------
