@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import count
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 import snnet
+from snnet import plugins
 from snnet.backends.fake import FakeFirewall
-from snnet.contract import Add, Key, Masquerade, Noun, Zone, ZoneLink, keyed
-from snnet.node.migration import move_rules
+from snnet.contract import Add, Host, Key, Masquerade, Noun, Zone, ZoneLink, keyed
+from snnet.core.identity import Owner
+from snnet.node.drivers import Drivers
+from snnet.node.migration import move_rules, take_over
+from snnet.system import rulesets
+from snnet.system.host import RealHost
 
 OURS, OTHERS = "cn:cn-1", "cn:cn-2"
+T = TypeVar("T")
 
 
 def rules(owner: str) -> list[Noun]:
@@ -54,3 +62,141 @@ def test_a_firewall_that_cannot_be_looked_at_has_no_rules(monkeypatch: pytest.Mo
     old, new = (FakeFirewall(snnet.FakeKernel().host) for _ in range(2))
     monkeypatch.setattr(old, "snapshot", refuse)
     assert move_rules(OURS, old, new) == []
+
+
+# -- which other firewalls are looked at -----------------------------------------------
+
+
+class Named(FakeFirewall):
+    """A firewall with rules of two nodes on a host of its own."""
+
+    def __init__(self, name: str, *nouns: Noun) -> None:
+        super().__init__(snnet.FakeKernel().host)
+        self.name = name  # type: ignore[misc]
+        self.refused: str | None = None
+        self.closed = False
+        assert self.apply([Add(noun) for noun in nouns]).error is None
+
+    def missing(self, noun: Noun) -> str | None:
+        return self.refused
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Installed:
+    """Which firewalls are installed on a host, and what the kernel says is there of them."""
+
+    def __init__(self, host: RealHost) -> None:
+        self.host = host
+        self.others = {
+            name: Named(name, *rules(OURS), *rules(OTHERS))
+            for name in ("fake", "iptables", "nftables", "none", "other", "zero")
+        }
+        self.opened: list[str] = []
+        self.names: set[str] | OSError = set()
+        self.legacy: list[str] | OSError = []
+
+    def installed(self, group: str) -> list[str]:
+        assert group == plugins.FIREWALLS
+        return [*self.others]
+
+    def open_driver(self, group: str, name: str, host: Host) -> FakeFirewall:
+        assert (group, host) == (plugins.FIREWALLS, self.host)
+        self.opened.append(name)
+        if name == "zero":
+            raise snnet.DriverLoadError("it does not work here")
+        return self.others[name]
+
+    def names_of(self, netns: int) -> set[str]:
+        return self._answer(netns, self.names)
+
+    def legacy_of(self, netns: int) -> list[str]:
+        return self._answer(netns, self.legacy)
+
+    def _answer(self, netns: int, answer: T | OSError) -> T:
+        assert netns == self.host.netns.fd
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def take_over(self, firewall: FakeFirewall) -> list[str]:
+        drivers = Drivers(snnet.FakeKernel(), firewall)
+        return take_over(Owner("cn", "cn-1"), drivers, self.host)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installed]:
+    host = RealHost(owner=OURS, runtime=tmp_path)
+    made = Installed(host)
+    monkeypatch.setattr(plugins, "installed", made.installed)
+    monkeypatch.setattr(plugins, "open_driver", made.open_driver)
+    monkeypatch.setattr(rulesets, "names", made.names_of)
+    monkeypatch.setattr(rulesets, "legacy_tables", made.legacy_of)
+    yield made
+    host.close()
+
+
+DENIED = PermissionError(13, "not for you")
+
+
+@pytest.mark.parametrize(
+    ("new", "names", "legacy", "old"),
+    [
+        ("nftables", set(), [], []),
+        ("nftables", {"DOCKER", "my-SNNET-x", "snnet-cn-cn-1"}, [], []),
+        ("nftables", {"DOCKER", "SNNET-vqicasqk-in"}, [], ["iptables"]),
+        ("nftables", {"snnet-iptablescn-cn-1"}, [], ["iptables"]),
+        ("nftables", set(), ["filter"], ["iptables"]),
+        ("nftables", DENIED, [], ["iptables"]),
+        ("nftables", set(), DENIED, ["iptables"]),
+        ("iptables", {"SNNET-vqicasqk-in", "snnet-iptablescn-cn-1"}, ["filter"], []),
+        ("iptables", {"snnet-cn-cn-1"}, DENIED, ["nftables"]),
+    ],
+    ids=str,
+)
+def test_rules_come_from_every_firewall_that_may_have_some(
+    installed: Installed,
+    new: str,
+    names: set[str] | OSError,
+    legacy: list[str] | OSError,
+    old: list[str],
+) -> None:
+    """Those that the project does not know may have rules anywhere."""
+    installed.names, installed.legacy = names, legacy
+    firewall = Named(new)
+    moved = installed.take_over(firewall)
+    assert installed.opened == [*old, "other", "zero"]
+    assert moved == [
+        f"{rule}: from {name} to {new}" for name in [*old, "other"] for rule in rules(OURS)
+    ]
+    assert firewall.snapshot() == keyed(rules(OURS))
+    for name, driver in installed.others.items():
+        taken = driver.snapshot() == keyed(rules(OTHERS))
+        assert driver.closed == taken == (name in [*old, "other"])
+
+
+def test_a_firewall_that_fails_closes_the_one_whose_rules_it_should_take(
+    installed: Installed,
+) -> None:
+    firewall = Named("nftables")
+    kernel = firewall.host
+    assert isinstance(kernel, snnet.FakeKernel)
+    kernel.fail(at=1)
+    with pytest.raises(snnet.Exhausted):
+        installed.take_over(firewall)
+    assert installed.others["other"].closed
+
+
+def test_a_firewall_that_sets_no_rules_takes_none_over(installed: Installed) -> None:
+    firewall = Named("none")
+    firewall.refused = "it sets no rules"
+    assert installed.take_over(firewall) == []
+    assert installed.opened == []
+
+
+def test_on_a_host_in_memory_nothing_is_taken_over(installed: Installed) -> None:
+    kernel = snnet.FakeKernel()
+    drivers = Drivers(kernel, Named("nftables"))
+    assert take_over(Owner("cn", "cn-1"), drivers, kernel.host) == []
+    assert installed.opened == []

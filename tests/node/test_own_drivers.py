@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -17,6 +17,7 @@ from snnet.contract import (
     Driver,
     Inside,
     Link,
+    LinkAccepts,
     Masquerade,
     Namespace,
     Noun,
@@ -88,6 +89,27 @@ def test_what_is_there_is_not_added_and_what_is_not_there_not_removed(
     assert isinstance(error, snnet.Missing)
     assert str(noun) in str(error)
     assert kernel.state.docker_user == {"eth9": False}
+
+
+def test_an_accept_is_missing_where_docker_has_no_chain(
+    kernel: snnet.FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the chain is, the host is asked for it with the firewall's chains that forward."""
+    firewall = FakeFirewall(kernel.host)
+    asked, chain = list[object](), kernel.docker_user
+
+    def docker_user(targets: Mapping[str, str]) -> LinkAccepts:
+        asked.append(targets)
+        return chain(targets)
+
+    monkeypatch.setattr(firewall, "forward_chains", lambda: {"FORWARD": "DOCKER-USER"})
+    monkeypatch.setattr(kernel, "docker_user", docker_user)
+    driver = DockerAccepts(kernel, firewall)
+    assert driver.missing(ACCEPT) is not None
+    kernel.state.docker_user = {}
+    assert driver.missing(ACCEPT) is None
+    assert driver.apply([Add(ACCEPT), Remove(ACCEPT)]).error is None
+    assert {str(targets) for targets in asked} == {"{'FORWARD': 'DOCKER-USER'}"}
 
 
 def test_in_a_namespace_that_is_not_there_nothing_is(kernel: snnet.FakeKernel) -> None:

@@ -16,6 +16,9 @@ _OUTSIDE_THE_KERNEL = ("fake", "none")
 _NAMES = {"nftables": "snnet-(?!iptables)", "iptables": "SNNET-|snnet-iptables"}
 """How the names of their tables and chains in nf_tables begin; see ``_has_rules``."""
 
+_RULE = Zone(owner="cn:any", zone="any")
+"""A rule that a firewall sets if it sets any."""
+
 
 def take_over(owner: Owner, drivers: Drivers, host: Host) -> list[str]:
     """Move the owner's rules from other installed firewalls without a gap; return what moved.
@@ -30,7 +33,7 @@ def take_over(owner: Owner, drivers: Drivers, host: Host) -> list[str]:
         return []
     others = {*plugins.installed(plugins.FIREWALLS)} - {firewall.name, *_OUTSIDE_THE_KERNEL}
     used = [name for name in sorted(others) if _has_rules(name, host)]
-    if not used or firewall.missing(Zone(owner=str(owner), zone="any")) is not None:
+    if not used or firewall.missing(_RULE) is not None:
         return []
     return [line for name in used for line in _take_over_from(name, owner, firewall, host)]
 

@@ -134,8 +134,8 @@ def stand_in(config: NetworkConfig, owner: Owner, drivers: Drivers) -> Site:
     The address is that of its tunnels, and the link is that of its proxy entries or routes; both
     are unspecified if there are none.
     """
-    kinds = {Link, ProxyNeighbour, Route} & drivers.backend.carries | {Link}
-    nouns, uplink = drivers.backend.snapshot(kinds).values(), _UNKNOWN
+    nouns = drivers.backend.snapshot({Link, ProxyNeighbour, Route}).values()
+    uplink = _UNKNOWN
     if used := local_addresses(nouns, owner).most_common():
         uplink = replace(uplink, address=ip_interface(str(used[0][0])))
     for noun in nouns:

@@ -1,0 +1,89 @@
+"""Which drivers a node opens, on which host, and what it closes."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+import snnet
+from snnet import plugins
+from snnet.backends.fake import FakeDhcp, FakeFirewall
+from snnet.contract import Driver, Host
+from snnet.system.host import RealHost
+from snnet.system.netns import is_current
+
+CONFIG = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"])
+
+
+class Opened:
+    """What a node opened by name, on which hosts, and what of it is still open."""
+
+    def __init__(self) -> None:
+        self.hosts: dict[tuple[str, str], Host] = {}
+        self.closed: list[str] = []
+
+    def open_driver(self, group: str, name: str, host: Host) -> Driver:
+        self.hosts[group, name] = host
+        kernel = snnet.FakeKernel()
+        driver: Any = kernel
+        if group != plugins.BACKENDS:
+            driver = FakeDhcp(kernel) if group == plugins.DHCP else FakeFirewall(kernel)
+        if name == "real":
+            driver.host = host
+        driver.close = lambda: self.closed.append(name)
+        assert isinstance(driver, Driver)
+        return driver
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
+    made = Opened()
+    monkeypatch.setattr(plugins, "open_driver", made.open_driver)
+    return made
+
+
+@pytest.mark.parametrize("netns", [None, "/proc/self/ns/net"])
+def test_drivers_by_name_are_open_on_the_host_of_the_backend(
+    opened: Opened, netns: str | None
+) -> None:
+    options: Any = {"backend": "real", "firewall": "wall", "dhcp": "server", "netns": netns}
+    node = snnet.Cnci("cnci-1", CONFIG, tenant_id="t1", **options)
+    assert [*opened.hosts] == [
+        (plugins.BACKENDS, "real"),
+        (plugins.FIREWALLS, "wall"),
+        (plugins.DHCP, "server"),
+    ]
+    host, *others = opened.hosts.values()
+    assert others == [host, host]
+    assert isinstance(host, RealHost)
+    assert (host.owner, host.networks) == ("cnci:cnci-1", (ip_network("192.0.2.0/24"),))
+    assert is_current(host.netns.fd)
+    assert opened.closed == []
+    node.close()
+    assert opened.closed == ["server", "wall", "real"]
+    assert host.netns.fd == -1
+
+
+def test_a_node_that_cannot_be_opened_leaves_nothing_open(opened: Opened) -> None:
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        snnet.ComputeNode("cn-1", CONFIG, backend="real", firewall=7)  # type: ignore[arg-type]
+    assert caught.value.field == "firewall"
+    (host,) = opened.hosts.values()
+    assert opened.closed == ["real"]
+    assert host.netns.fd == -1
+
+
+def test_a_namespace_that_is_not_there_is_refused_before_anything_is_opened(opened: Opened) -> None:
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        snnet.ComputeNode("cn-1", CONFIG, backend="real", netns="nowhere")
+    assert caught.value.field == "netns"
+    assert opened.hosts == {}
+
+
+def test_a_backend_that_is_open_has_its_own_namespace(opened: Opened) -> None:
+    with pytest.raises(snnet.InvalidRequest, match="leave netns out") as caught:
+        snnet.ComputeNode("cn-1", CONFIG, backend=snnet.FakeKernel(), netns="/proc/self/ns/net")
+    assert caught.value.field == "netns"
+    assert opened.hosts == {}
