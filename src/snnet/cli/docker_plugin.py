@@ -23,6 +23,8 @@ from .signals import interruptible
 if TYPE_CHECKING:
     from snnet.docker import DockerPlugin
 
+PATIENCE = 20.0
+"""Seconds that a request may take, with those before it; Docker itself waits for 30 s."""
 LOOK = 1.0
 """Seconds between two looks whether Docker still finds the server."""
 
@@ -52,7 +54,9 @@ def serve(
     settings = snnet.NetworkConfig.from_yaml(config) if config else snnet.NetworkConfig()
     with (
         interruptible() as stop,
-        snnet.ComputeNode(node_id, settings, listeners=[TunnelLines()], **node) as compute,
+        snnet.ComputeNode(
+            node_id, settings, api_timeout=PATIENCE, listeners=[TunnelLines()], **node
+        ) as compute,
         docker.DockerPlugin(compute, tls=certificates, **plugin) as server,
     ):
         compute.init()
