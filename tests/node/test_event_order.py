@@ -15,7 +15,8 @@ import pytest
 
 import snnet
 from snnet.contract import Vxlan
-from snnet.node.sequences import next_epoch, note_epoch
+from snnet.core.identity import Owner
+from snnet.node.sequences import Heard, next_epoch, note_epoch
 from tests.node.world import FakeWorld, World, vm
 
 FAR = ip_address("192.0.2.12")
@@ -171,6 +172,30 @@ def test_an_event_that_failed_is_followed_when_it_comes_again(fake: FakeWorld) -
     assert cnci.follow(event(ADD, 5, 1)) is not None
     with pytest.raises(snnet.InvalidRequest, match="not a TunnelEvent"):
         cnci.follow("add")  # type: ignore[arg-type]
+
+
+def test_what_was_heard_is_known_after_a_restart_and_takes_little_room(fake: FakeWorld) -> None:
+    host, owner, late = fake.kernel, Owner("cnci", "cnci-1"), event(ADD, 5, 1)
+    heard, number = Heard(host, owner), 0
+
+    def hear(times: int) -> list[int]:
+        nonlocal number
+        lines = []
+        for _ in range(times):
+            number += 1
+            heard.note(replace(late, sequence=(5, number)))
+            lines.append(len(host.journal(f"heard-{owner}").read()))
+        return lines
+
+    assert max(hear(1003)) == 1002
+    hear(1000)
+    heard = Heard(host, owner)
+    assert heard.is_late(replace(late, sequence=(5, number - 1)))
+    assert not heard.is_late(replace(late, sequence=(5, number)))
+    assert hear(3) == [1002, 1, 2]
+    heard.forget()
+    assert not heard.is_late(late)
+    assert max(hear(1003)) == 1002
 
 
 # -- order ------------------------------------------------------------------------------

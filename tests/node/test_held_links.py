@@ -9,7 +9,7 @@ import pytest
 
 import snnet
 from snnet.contract import Add, Address, Change, Link, Macvtap, Tap
-from tests.node.world import RealWorld, World, container, port, vm
+from tests.node.world import UPLINKS, FakeWorld, RealWorld, World, container, port, vm
 
 
 def index(world: World, name: str) -> int:
@@ -144,22 +144,31 @@ def test_a_subnet_stays_until_that_port_is_asked_for_again(
     assert not world.links()
 
 
-@pytest.mark.kernel
-def test_a_macvtap_on_a_macvlan_is_where_it_was_made(real: World) -> None:
-    assert isinstance(real, RealWorld)
-    real.run(
+def put_uplink_on_macvlan(world: World) -> None:
+    """Move the address of eth0 to a macvlan of it, ens3."""
+    if isinstance(world, FakeWorld):
+        world.kernel = snnet.FakeKernel()
+        world.kernel.add_uplink("eth0", None)
+        world.kernel.add_uplink("ens3", UPLINKS[4], kind="macvlan", lower="eth0")
+        return
+    assert isinstance(world, RealWorld)
+    world.run(
         "ip", "link", "add", "link", "eth0", "name", "ens3", "type", "macvlan", "mode", "bridge"
     )
-    real.run("ip", "address", "flush", "dev", "eth0")
-    real.run("ip", "link", "set", "ens3", "up")
-    address = Address(link="ens3", address=ip_interface("192.0.2.11/24"))
-    assert real.kernel.apply([Add(address)]).error is None
-    node = real.node()
+    world.run("ip", "address", "flush", "dev", "eth0")
+    world.run("ip", "link", "set", "ens3", "up")
+    address = Address(link="ens3", address=ip_interface(UPLINKS[4]))
+    assert world.kernel.apply([Add(address)]).error is None
+
+
+def test_a_macvtap_on_a_macvlan_is_where_it_was_made(world: World) -> None:
+    put_uplink_on_macvlan(world)
+    node = world.node()
     made = node.create_cnci_vnic(port())
     assert made.link.lower == "ens3"
     assert node.verify() == []
     node.close()
-    node = real.node(init=False)
+    node = world.node(init=False)
     report = node.init()
     assert (report.healed, report.orphans) == ([], [])
     assert node.verify() == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import snnet
-from snnet.contract import RULES, Add, Address, Journal, Link, Remove
+from snnet.contract import RULES, Add, Address, Journal, Link, Noun, PublicIp, Remove
 from snnet.node.intents import Intents
 from snnet.system.host import RealHost
 from snnet.system.process import run
@@ -234,6 +234,61 @@ def test_a_line_that_was_cut_off_takes_no_other_with_it() -> None:
     intents.expect({("three",): nouns[2:]})
     again = Intents(journal)
     assert (again.damage, list(again.nouns().values())) == ([], nouns)
+
+
+def public(number: int, to: int = 9) -> PublicIp:
+    public, internal = IPv4Address(f"203.0.113.{number}"), IPv4Address(f"10.1.0.{to}")
+    return PublicIp(owner="cnci:cnci-1", public=public, internal=internal, device="eth0")
+
+
+def test_the_journal_has_what_is_recorded_after_every_step() -> None:
+    """Things are asked for again, changed and taken back, several at a time."""
+    journal = FullDisk()
+    intents = Intents(journal)
+    recorded: dict[tuple[str, ...], list[Noun]] = {}
+    steps: list[dict[tuple[str, ...], list[Noun]]] = [
+        {("a",): [public(1)], ("b",): [public(2)]},
+        {("a",): [public(1)], ("c",): [public(3)]},
+        {("a",): [public(1, to=8), public(4)]},
+        {("b",): [], ("a",): [public(1, to=8)]},
+        {("d",): [], ("c",): [public(3), public(5)]},
+    ]
+    for step in steps:
+        intents.settle(step)
+        recorded |= step
+        nouns = {noun.key: noun for found in recorded.values() for noun in found}
+        assert intents.nouns() == Intents(journal).nouns() == nouns
+        assert list(intents.differences()) == []
+    intents.settle({("c",): [public(3)]}, whole=True)
+    assert intents.nouns() == Intents(journal).nouns() == {public(3).key: public(3)}
+
+
+def test_the_journal_is_rewritten_at_twice_its_entries_and_a_thousand_lines() -> None:
+    journal = FullDisk()
+    intents = Intents(journal)
+
+    def change(number: int) -> int:
+        intents.expect({("a",): [public(1, to=number)], ("b",): [public(2, to=number)]})
+        return journal.text.count("\n")
+
+    assert max(change(number % 200) for number in range(520)) == 2 * 2 + 1000
+    while change(7) != 1002 and change(8) != 1002:
+        pass
+    intents = Intents(journal)
+    assert [change(9), change(10), change(11)] == [1004, 2, 4]
+
+
+def test_what_a_damaged_line_recorded_may_be_taken_back() -> None:
+    journal = FullDisk()
+    intents = Intents(journal)
+    for step in ([public(1)], []):
+        intents.expect({("a",): step, ("b",): [public(2, to=len(step))]})
+    journal.text = journal.text[1:]
+    intents = Intents(journal)
+    assert len(intents.damage) == 1
+    assert [*intents.nouns().values()] == [public(2, to=0)]
+    intents.expect({("c",): [public(3)]})
+    assert Intents(journal).damage == []
 
 
 def test_an_address_of_an_administrator_is_not_taken_for_ours(fake: FakeWorld) -> None:

@@ -264,8 +264,10 @@ def test_a_journal_of_another_namespace_is_none(host: RealHost, runtime: Path, w
     header, *lines = path.read_text().split("\n")
     path.write_text("\n".join([json.dumps({**json.loads(header), what: "another"}), *lines]))
     assert journal.read() == []
+    assert not journal.append(["b"]), "nobody would read it"
     journal.replace(["b"])
-    assert journal.read() == ["b"]
+    assert journal.append(["c"])
+    assert journal.read() == ["b", "c"]
 
 
 def test_no_journal_is_written_through_a_symbolic_link(host: RealHost, tmp_path: Path) -> None:

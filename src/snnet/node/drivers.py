@@ -104,8 +104,7 @@ class Drivers:
             if isinstance(noun, Inside):
                 inside.append(noun)
                 continue
-            driver = self._by_noun.get(type(noun)) or self.of(noun)
-            existing = driver.find(noun)
+            existing = self.of(noun).find(noun)
             if existing is not None:
                 found[noun.key] = existing
         return found | self._insides.found(inside) if inside else found

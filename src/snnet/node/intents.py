@@ -6,8 +6,9 @@ others may flush them.  The record says what was asked for, and which addresses 
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from snnet.contract import Journal, Key, Noun, SnnetError
 from snnet.core.intents import join_entry, read_entry, write_entry, write_noun
@@ -55,7 +56,7 @@ class Intents:
             else:
                 self._entries.pop(thing, None)
         self._lines = len(lines)
-        self._whole = bool(lines) and not self.damage
+        self._whole = not self.damage
 
     def __bool__(self) -> bool:
         """Whether anything is recorded."""
@@ -95,10 +96,8 @@ class Intents:
         if whole:
             with self._lock:
                 wanted |= {thing: () for thing in self._entries if thing not in entries}
-        try:
+        with contextlib.suppress(SnnetError):
             self._put(wanted, again=whole)
-        except SnnetError:
-            self._whole = False
 
     def _put(self, entries: Mapping[Name, Sequence[Noun]], *, again: bool = False) -> None:
         if self._read_only:
@@ -140,10 +139,3 @@ class Intents:
         entries = [write_entry(thing, nouns) for thing, nouns in self._entries.items()]
         self._journal.replace(entries)
         self._lines, self._whole = len(entries), True
-
-
-def named(things: Iterable[tuple[object, ...]]) -> Iterable[Name]:
-    """Those of the things that calls claim that are named by text alone."""
-    for thing in things:
-        if all(isinstance(word, str) for word in thing):
-            yield thing  # type: ignore[misc]

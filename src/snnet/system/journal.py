@@ -22,7 +22,7 @@ class FileJournal(Journal):
         self._path = path
         self._header = header
         self._written: Path | None = None
-        """The file, while it is there."""
+        """The file, while it is there and known to be of this namespace."""
 
     def read(self) -> list[str]:
         try:
@@ -40,13 +40,15 @@ class FileJournal(Journal):
     def append(self, lines: Sequence[str]) -> bool:
         path = self._written or self._path()
         try:
-            fd = _open(path, os.O_WRONLY | os.O_APPEND)
+            fd = _open(path, os.O_RDWR | os.O_APPEND)
         except FileNotFoundError:
             self._written = None
             return False
         except OSError as error:
             raise _failed("write", path, error) from error
         try:
+            if self._written is None and not self._is_of_this_namespace(fd):
+                return False
             data = "".join(f"{line}\n" for line in lines).encode()
             if os.write(fd, data) != len(data):
                 raise SnnetError(f"cannot write {path}: no space is left; free some")
@@ -56,6 +58,10 @@ class FileJournal(Journal):
             os.close(fd)
         self._written = path
         return True
+
+    def _is_of_this_namespace(self, fd: int) -> bool:
+        header = f"{self._header}\n".encode()
+        return os.pread(fd, len(header), 0) == header
 
     def replace(self, lines: Sequence[str]) -> None:
         path = self._path()

@@ -265,12 +265,14 @@ class FakeKernel(FakeDriver, Host):
         kind: str = "physical",
         mac: str | None = None,
         up: bool = True,
+        lower: str | None = None,
     ) -> Link:
         """Add a link that snnet finds but does not create, with its address.
 
         ``kind`` is the kind that the kernel reports ("physical", "bond", "vlan", "bridge",
-        "veth" ...); ``mtu`` is in bytes.  Raises InvalidRequest for a malformed ``cidr``,
-        and the error of the kernel's errno for values that the kernel refuses.
+        "veth" ...), ``lower`` the link that a macvlan stands on; ``mtu`` is in bytes.  Raises
+        InvalidRequest for a malformed ``cidr``, and the error of the kernel's errno for values
+        that the kernel refuses.
         """
         try:
             address = None if cidr is None else ip_interface(cidr)
@@ -283,7 +285,7 @@ class FakeKernel(FakeDriver, Host):
         elif kind == "veth":
             uplink = Veth(**values)
         else:
-            uplink = Other(other_kind=kind, **values)
+            uplink = Other(other_kind=kind, lower=lower, **values)
         with self.state.lock:
             try:
                 self.links.plug(uplink)

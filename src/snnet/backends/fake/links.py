@@ -207,9 +207,10 @@ class LinkRules:
         return noun
 
     def _on_lower(self, noun: Macvtap) -> Macvtap:
-        """Put a macvtap over a macvtap on the link below (macvlan_common_newlink)."""
+        """Put a macvtap over a macvlan or macvtap on the link below (macvlan_common_newlink)."""
         lower = self._state.link(noun.lower)
-        return replace(noun, lower=lower.lower) if isinstance(lower, Macvtap) else noun
+        below = lower.lower if isinstance(lower, (Macvtap, Other)) else None
+        return noun if below is None else replace(noun, lower=below)
 
     def _add(self, link: Link) -> None:
         state = self._state
