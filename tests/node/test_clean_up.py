@@ -126,6 +126,25 @@ def test_a_node_is_reset_with_another_config(world: World, changes: dict[str, An
     assert world.links() == []
 
 
+def test_a_look_without_an_uplink_waits_for_the_clean_up_for_its_timeout(fake: FakeWorld) -> None:
+    with fake.node() as node:
+        node.create_vnic(vm())
+    lose_address(fake)
+    said: list[str] = []
+
+    class Caller:
+        def before_apply(self, node: snnet.ComputeNode) -> None:
+            with pytest.raises(snnet.Timeout) as caught:
+                node.verify(timeout=0.01)
+            said.append(str(caught.value))
+
+    node = fake.node(init=False, listeners=[Caller()])
+    with pytest.raises(snnet.InvalidRequest, match="compute_nets"):
+        node.init()
+    node.reset_network()
+    assert said == ["verify was not done within 0.01 s"]
+
+
 def test_a_node_that_was_not_initialised_is_not_ready_for_a_reset(fake: FakeWorld) -> None:
     node = fake.node(init=False)
     with pytest.raises(snnet.InvalidRequest, match="not ready"):

@@ -351,6 +351,44 @@ def test_shared_things_are_shared_and_alone_is_alone() -> None:
         pass
 
 
+CALLS: dict[str, Callable[[snnet.ComputeNode], object]] = {
+    "verify": lambda node: node.verify(timeout=0.01),
+    "quick verify": lambda node: node.verify(quick=True, timeout=0.01),
+    "rebuild_topology": lambda node: node.rebuild_topology(timeout=0.01),
+    "repair": lambda node: node.repair(timeout=0.01),
+    "create_vnic": lambda node: node.create_vnic(vm(9), timeout=0.01),
+}
+DEFAULTS: dict[str, Callable[[snnet.ComputeNode], object]] = {
+    "verify": lambda node: node.verify(),
+    "plan of create_vnic": lambda node: node.plan_create_vnic(vm(9)),
+    "create_vnic": lambda node: node.create_vnic(vm(9)),
+}
+"""Calls that wait for the ``api_timeout`` of the node."""
+
+
+@pytest.mark.parametrize("calls", [CALLS, DEFAULTS], ids=["of a call", "of the node"])
+def test_a_call_waits_for_the_whole_node_for_the_timeout(
+    fake: FakeWorld, calls: dict[str, Callable[[snnet.ComputeNode], object]]
+) -> None:
+    """It is called by a hook of the call that holds the node, so that it would wait for ever."""
+    said: dict[str, str] = {}
+
+    class Caller:
+        def before_apply(self, node: snnet.ComputeNode) -> None:
+            for name, call in calls.items():
+                with pytest.raises(snnet.Timeout) as caught:
+                    call(node)
+                said[name] = str(caught.value)
+
+    node = fake.node(api_timeout=60 if calls is CALLS else 0.01)
+    node.create_vnic(vm(8), timeout=60)
+    node.listeners.register(Caller())
+    node.reset_network()
+    for name in calls:
+        assert said[name].startswith(name.removeprefix("quick ")), said
+        assert said[name].endswith("within 0.01 s"), said
+
+
 @pytest.mark.parametrize("wrong", [0, -1, "6", True])
 def test_a_timeout_is_a_number_of_seconds(fake: FakeWorld, wrong: Any) -> None:
     with pytest.raises(snnet.InvalidRequest, match="timeout"):

@@ -72,6 +72,8 @@ def test_a_concentrator_takes_the_port_of_the_node(vxlan: FakeWorld) -> None:
         cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.12", 17001)
         assert tunnel_ports(vxlan) == [17000, 17001]
         assert cnci.verify() == []
+        cnci.follow(event(ADD, subnets="10.3.0.0/24", subnet_key=9, port=17002))
+        assert tunnel_ports(vxlan) == [17000, 17001, 17002]
         with pytest.raises(snnet.Conflict, match="collides"):
             cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.13", 17001)
         for port in (0, 65536, "x", True):
@@ -170,8 +172,9 @@ def test_an_event_that_failed_is_followed_when_it_comes_again(fake: FakeWorld) -
     with pytest.raises(snnet.ApiError):
         cnci.follow(event(ADD, 5, 1))
     assert cnci.follow(event(ADD, 5, 1)) is not None
-    with pytest.raises(snnet.InvalidRequest, match="not a TunnelEvent"):
+    with pytest.raises(snnet.InvalidRequest, match="'add' is not a TunnelEvent") as caught:
         cnci.follow("add")  # type: ignore[arg-type]
+    assert caught.value.field == "event"
 
 
 def test_what_was_heard_is_known_after_a_restart_and_takes_little_room(fake: FakeWorld) -> None:

@@ -168,6 +168,21 @@ def test_forwarding_that_is_off_for_all_is_one_line(walled: World, cnci: snnet.C
     assert cnci.verify() == []
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["one", "whole"])
+def test_forwarding_of_each_family_is_looked_at(walled: World, whole: bool) -> None:
+    cnci = walled.cnci()
+    bridge = cnci.add_remote_subnet((SUBNET, "fd00:1::/64"), 7, "192.0.2.12")
+    four = "net.ipv4.ip_forward" if whole else f"net.ipv4.conf.{bridge}.forwarding"
+    six = [f"net.ipv6.conf.{link}.forwarding" for link in ("eth0", bridge)]
+    assert cnci.verify() == []
+    for name in (four, *six):
+        set_sysctl(walled, name, "0")
+    found = cnci.verify()
+    assert len(found) == 3
+    for name in (four, *six):
+        one(found, name)
+
+
 def test_a_default_route_that_went_is_named(walled: World, cnci: snnet.Cnci) -> None:
     route = Route(
         destination=ip_network("0.0.0.0/0"), link="eth0", gateway=ip_interface("192.0.2.1/24").ip

@@ -162,6 +162,23 @@ def test_a_record_that_is_lost_while_the_node_runs_is_written_again(walled: Worl
         assert state(walled, cnci) == before
 
 
+@pytest.mark.parametrize("harm", [lose_record, damage_record], ids=["lost", "damaged"])
+def test_a_record_that_others_change_while_the_node_runs_is_repaired(
+    walled: World, harm: Callable[[World], None]
+) -> None:
+    with walled.cnci() as cnci:
+        asked_for(cnci)
+        before = state(walled, cnci)
+        harm(walled)
+        (line,) = cnci.verify()
+        assert "record of intents" in line
+        cnci.repair()
+        assert cnci.verify() == []
+    flush_rules(walled)
+    with walled.cnci() as cnci:
+        assert state(walled, cnci) == before
+
+
 def test_what_was_taken_back_does_not_come_back(walled: World) -> None:
     with walled.cnci() as cnci:
         asked_for(cnci)

@@ -50,8 +50,8 @@ class Deadline:
             raise Timeout(f"{self._what} was not done within {self._seconds:g} s")
 
     def patience(self) -> float | None:
-        """Return the seconds to wait before the next ``check``."""
-        left = None if self._end is None else max(0.0, self._end - time.monotonic())
+        """Return the seconds to wait before the next ``check``; below 0 after the end."""
+        left = None if self._end is None else self._end - time.monotonic()
         if self._cancel is None:
             return left
         return 0.05 if left is None else min(left, 0.05)

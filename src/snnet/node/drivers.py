@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
+from itertools import groupby
 
 from snnet.backends.iproute2 import render
 from snnet.contract import (
@@ -70,15 +71,11 @@ class Drivers:
 
         For those that are ``there`` no driver is asked.
         """
-        found: dict[Key, Noun] = {}
-        for noun in nouns:
-            key, kind = noun.key, type(noun)
-            if kind in asked and key not in there:
-                driver = self._by_noun.get(kind)
-                if driver is None or driver.missing(noun) is not None:
-                    continue
-            found[key] = noun
-        return found
+        return {
+            noun.key: noun
+            for noun in nouns
+            if type(noun) not in asked or noun.key in there or self.missing(noun) is None
+        }
 
     def require(self, plan: Plan, asked: Collection[type[Noun]]) -> None:
         """Raise Unsupported, before anything is touched, if a noun cannot be carried.
@@ -128,21 +125,14 @@ class Drivers:
         """Like ``Driver.apply``, each operation by its own driver, in the same order."""
         outcome = Outcome() if into is None else into
         carriers = [self._by_noun[type(one.noun)] for one in operations]
-        start = 0
-        while start < len(carriers):
-            driver, end = carriers[start], start + 1
-            while end < len(carriers) and carriers[end] is driver:
-                end += 1
-            driver.apply(
-                operations[start:end],
-                check=check,
-                keep_going=keep_going,
-                into=outcome,
-                first=start,
-            )
+        first = 0
+        for driver, run in groupby(carriers):
+            end = first + len(list(run))
+            part = operations[first:end]
+            driver.apply(part, check=check, keep_going=keep_going, into=outcome, first=first)
             if outcome.errors and not keep_going:
                 break
-            start = end
+            first = end
         return outcome
 
     def undo(self, plan: Plan, outcome: Outcome, error: BaseException, what: str) -> None:

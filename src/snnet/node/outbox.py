@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from snnet.core.events import ContainerEvent, ContainerInfo, TunnelEvent
+from snnet.core.events import ContainerEvent, TunnelEvent
 
 from .results import Event
 
@@ -70,12 +70,7 @@ class Outbox:
             self._end(turn)
 
     def _is_first(self, turn: Turn) -> bool:
-        for other in self._turns:
-            if other is turn:
-                return True
-            if other.subnets & turn.subnets:
-                return False
-        return True
+        return turn is next(other for other in self._turns if other.subnets & turn.subnets)
 
     def _end(self, turn: Turn) -> None:
         with self._changed:
@@ -89,6 +84,6 @@ def _subnets(events: Sequence[Event]) -> list[tuple[str, ...]]:
     for event in events:
         if isinstance(event, TunnelEvent):
             found.append((event.tenant_id, event.subnet_id))
-        elif isinstance(event, ContainerInfo) and event.event is not ContainerEvent.INFO:
+        elif event.event is not ContainerEvent.INFO:
             found.append((event.subnet_id,))
     return found

@@ -26,8 +26,8 @@ def next_epoch(host: Host, owner: Owner) -> int:
     It is the time in seconds, or one more than the last: the record ends with the
     namespace, and after a reboot the clock alone tells what is later.
     """
-    before = host.recorded(EPOCHS).get(str(owner), 0)
-    return max(before + 1 if isinstance(before, int) else 1, int(time.time()))
+    before, now = host.recorded(EPOCHS).get(str(owner)), int(time.time())
+    return max(before + 1, now) if isinstance(before, int) else now
 
 
 def note_epoch(host: Host, owner: Owner, epoch: int) -> None:
