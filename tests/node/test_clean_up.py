@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import snnet
+from snnet.backends.fake import FakeFirewall
 from snnet.backends.fake.addresses import forget_link
 from snnet.contract import Add, Address, Remove
 from tests.node.world import UPLINKS, FakeWorld, World, container, port, vm
@@ -143,6 +144,23 @@ def test_a_look_without_an_uplink_waits_for_the_clean_up_for_its_timeout(fake: F
         node.init()
     node.reset_network()
     assert said == ["verify was not done within 0.01 s"]
+
+
+def test_a_node_whose_firewall_is_not_installed_looks_and_cleans_up(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake.node() as node:
+        node.create_vnic(vm())
+    monkeypatch.setattr(FakeFirewall, "uninstalled", lambda _: "no firewall here")
+    assert fake.node(read_only=True).verify() == []
+    node = fake.node(init=False)
+    with pytest.raises(snnet.InvalidRequest, match="no firewall here") as caught:
+        node.init()
+    assert caught.value.field == "firewall"
+    (line,) = node.verify()
+    assert "no firewall here" in line
+    node.reset_network()
+    assert fake.links() == []
 
 
 def test_a_node_that_was_not_initialised_is_not_ready_for_a_reset(fake: FakeWorld) -> None:

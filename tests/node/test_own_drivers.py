@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,6 +13,7 @@ import snnet
 from snnet.backends.fake import FakeFirewall
 from snnet.contract import (
     Add,
+    Bridge,
     Change,
     DockerAccept,
     Driver,
@@ -25,7 +27,9 @@ from snnet.contract import (
     Remove,
     SharedSysctl,
     Sysctl,
+    keyed,
 )
+from snnet.core.subnets import BRIDGED_TO_IP
 from snnet.node.docker_user import DockerAccepts
 from snnet.node.drivers import ASKING, Drivers
 from snnet.node.insides import Insides
@@ -147,3 +151,113 @@ def test_rivals_are_the_rules_of_others_of_one_kind(kernel: snnet.FakeKernel) ->
         rules.append(PublicIp(owner=owner, device="eth0", public=THERE, internal=HERE))
     assert firewall.apply([Add(rule) for rule in rules]).error is None
     assert list(Rivals(firewall, "cnci:a").of(PublicIp)) == rules[3:]
+
+
+# -- shared parameters -----------------------------------------------------------------
+
+NAME, OWNER = FORWARD.name, FORWARD.owner
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        5,
+        {},
+        {"users": [OWNER]},
+        {"previous": 0, "users": [OWNER]},
+        {"previous": "0"},
+        {"previous": "0", "users": OWNER},
+        {"previous": "0", "users": [OWNER, 5]},
+        {"previous": "0", "users": [OWNER], "value": 5},
+        {"previous": "0", "users": [OWNER], "unless": "0"},
+    ],
+    ids=str,
+)
+def test_a_damaged_entry_of_a_parameter_counts_as_none(
+    kernel: snnet.FakeKernel, entry: object
+) -> None:
+    driver = SharedSysctls(kernel)
+    kernel.state.records["sysctl"] = {NAME: entry, "net.ipv4.other": entry}
+    assert driver.find(FORWARD) is None
+    assert driver.snapshot() == {}
+    assert driver.apply([Add(FORWARD)]).error is None
+    assert kernel.recorded("sysctl") == {NAME: {"previous": "0", "users": [OWNER]}}
+
+
+def set_value(kernel: snnet.FakeKernel, name: str, value: str) -> None:
+    old = kernel.find(Sysctl(name=name))
+    assert isinstance(old, Sysctl)
+    assert kernel.apply([Change(Sysctl(name=name, value=value), old)]).error is None
+
+
+def value_of(kernel: snnet.FakeKernel, name: str) -> str | None:
+    found = kernel.find(Sysctl(name=name))
+    return found.value if isinstance(found, Sysctl) else None
+
+
+def test_the_last_user_of_a_parameter_restores_it(kernel: snnet.FakeKernel) -> None:
+    driver, other = SharedSysctls(kernel), replace(FORWARD, owner="cn:cn-2")
+    assert driver.apply([Add(FORWARD), Add(other)]).error is None
+    assert driver.snapshot() == keyed([FORWARD, other])
+    set_value(kernel, NAME, "0")
+    assert driver.snapshot() == keyed(replace(noun, value="0") for noun in (FORWARD, other))
+    assert driver.apply([Change(FORWARD, replace(FORWARD, value="0"))]).error is None
+    assert driver.apply([Remove(FORWARD)]).error is None
+    assert (driver.snapshot(), value_of(kernel, NAME)) == (keyed([other]), "1")
+    assert driver.apply([Remove(other)]).error is None
+    assert (driver.snapshot(), value_of(kernel, NAME)) == ({}, "0")
+
+
+def test_a_value_that_serves_as_well_stays(kernel: snnet.FakeKernel) -> None:
+    driver = SharedSysctls(kernel)
+    loose = SharedSysctl(
+        owner=OWNER, name="net.ipv4.conf.all.rp_filter", value="2", unless=("0", "3")
+    )
+    for before, after in (("0", "0"), ("3", "3"), ("1", "2")):
+        set_value(kernel, loose.name, before)
+        assert driver.apply([Add(loose)]).error is None
+        assert value_of(kernel, loose.name) == after
+        assert driver.find(loose) == loose
+        assert driver.snapshot() == keyed([loose])
+        set_value(kernel, loose.name, "1")
+        assert driver.snapshot() == keyed([replace(loose, value="1")])
+        assert driver.apply([Remove(loose)]).error is None
+        assert value_of(kernel, loose.name) == before
+
+
+def test_a_parameter_that_the_kernel_has_not_is_not_found(kernel: snnet.FakeKernel) -> None:
+    driver, unknown = SharedSysctls(kernel), replace(FORWARD, name="net.ipv4.unknown")
+    assert driver.missing(FORWARD) is None
+    assert unknown.name in (driver.missing(unknown) or "")
+    kernel.state.records["sysctl"] = {unknown.name: {"previous": None, "users": [OWNER]}}
+    assert driver.find(unknown) is None
+    assert driver.snapshot() == {}
+    assert driver.apply([Remove(unknown)]).error is None
+
+
+def test_bridged_frames_go_to_the_filters_of_others(kernel: snnet.FakeKernel) -> None:
+    """What passes them on stays on beside bridges of others, which are named."""
+    driver = SharedSysctls(kernel)
+    bridged = SharedSysctl(owner=OWNER, name=BRIDGED_TO_IP[4], value="0")
+    kernel.state.sysctls[bridged.name] = "1"
+    assert kernel.apply([Add(Bridge(name="br9"))]).error is None
+    assert driver.apply([Add(bridged)]).error is None
+    assert value_of(kernel, bridged.name) == "0"
+    assert list(driver.obstacles()) == []
+    kernel.add_uplink("docker0", None, kind="bridge")
+    kernel.add_uplink("docker1", None, kind="bridge")
+    off = driver.obstacles()
+    assert driver.find(bridged) == bridged
+    set_value(kernel, bridged.name, "1")
+    on = driver.obstacles()
+    for name, *found in zip(("docker0", "docker1"), off, on, strict=True):
+        assert all(f"bridge {name} " in line and OWNER in line for line in found)
+    assert off != on
+    assert driver.find(bridged) == bridged
+    assert driver.apply([Change(bridged, replace(bridged, value="1"))]).error is None
+    assert value_of(kernel, bridged.name) == "1"
+    set_value(kernel, bridged.name, "2")
+    assert list(driver.obstacles()) == []
+    assert driver.snapshot() == keyed([replace(bridged, value="2")])
+    assert driver.apply([Remove(bridged)]).error is None
+    assert list(driver.obstacles()) == []

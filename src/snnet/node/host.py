@@ -122,22 +122,21 @@ class HostView:
         """Return the link that has the name of this one, as it is now."""
         found = self._drivers.backend.find(link)
         if isinstance(found, Macvtap):
-            return self._as_made(found, self._below_uplink())
+            return self._as_made(found)
         return found if isinstance(found, Link) else None
 
-    def _below_uplink(self) -> str | None:
-        """The link that the uplink stands on if it is a macvlan."""
-        found = self._drivers.backend.find(Link(name=self.site.uplink.link_name))
-        return found.lower if isinstance(found, Other) else None
-
-    def _as_made(self, link: Macvtap, below: str | None) -> Macvtap:
+    def _as_made(self, link: Macvtap) -> Macvtap:
         """A macvtap with the uplink that it was made on.
 
         The kernel puts one made on a macvlan onto the macvlan's own lower link
         (macvlan_common_newlink, drivers/net/macvlan.c).
         """
-        if below is not None and link.lower == below:
-            return replace(link, lower=self.site.uplink.link_name)
+        name = self.site.uplink.link_name
+        if link.lower == name:
+            return link
+        uplink = self.listing.link(name)
+        if isinstance(uplink, Other) and uplink.lower == link.lower:
+            return replace(link, lower=name)
         return link
 
     def find(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:
@@ -330,9 +329,7 @@ class HostView:
             if (noun.within is not None and noun.within in ours)
             or (isinstance(noun, Namespace) and ids.space_of(noun, owner))
         }
-        macvtaps = [noun for noun in ours.values() if isinstance(noun, Macvtap)]
-        below = self._below_uplink() if macvtaps else None
-        ours |= keyed(self._as_made(noun, below) for noun in macvtaps)
+        ours |= keyed(self._as_made(noun) for noun in ours.values() if isinstance(noun, Macvtap))
         for driver in self._drivers.all[1:]:
             found |= driver.snapshot()
         ours |= keyed(
