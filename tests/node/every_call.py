@@ -69,10 +69,15 @@ class Case:
         found = getattr(self.on(node), self.method.partition(".")[2])
         return found(*self.args(node), **self.options, **options) if callable(found) else found
 
-    def takes(self, option: str) -> bool:
+    @property
+    def names(self) -> list[str]:
+        """Names of the method's parameters; none if it is a property."""
         cls, name = self.method.split(".")
         found = inspect.getattr_static(CLASSES[cls], name)
-        return inspect.isfunction(found) and option in inspect.signature(found).parameters
+        return [*inspect.signature(found).parameters][1:] if inspect.isfunction(found) else []
+
+    def takes(self, option: str) -> bool:
+        return option in self.names
 
     def __str__(self) -> str:
         return f"{self.method} {self.name}".strip().replace(" ", "-")

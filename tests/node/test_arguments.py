@@ -27,14 +27,14 @@ def giving(args: tuple[Any, ...]) -> Callable[[Any], tuple[Any, ...]]:
     return lambda node: args
 
 
-def with_each_argument(case: Case, node: Any, value: Any) -> Iterator[Case]:
-    """The case with one argument after the other replaced by the value."""
+def with_each_argument(case: Case, node: Any, value: Any) -> Iterator[tuple[str, Case]]:
+    """The case with one argument after the other replaced by the value, and its name."""
     args = case.args(node)
-    for at in range(len(args)):
-        yield replace(case, args=giving((*args[:at], value, *args[at + 1 :])))
+    for at, name in enumerate(case.names[: len(args)]):
+        yield name, replace(case, args=giving((*args[:at], value, *args[at + 1 :])))
     limits = [name for name in ("timeout", "cancel") if case.takes(name)]
     for name in (*case.options, *limits):
-        yield replace(case, options={**case.options, name: value})
+        yield name, replace(case, options={**case.options, name: value})
 
 
 def refusal(case: Case, node: Any) -> snnet.SnnetError | None:
@@ -50,10 +50,10 @@ def test_an_object_that_means_nothing_is_refused_by_the_name_of_the_field(case: 
     world = FakeWorld("gre")
     node = case.prepare(world)
     before = world.text()
-    for wrong in with_each_argument(case, node, object()):
+    for name, wrong in with_each_argument(case, node, object()):
         with pytest.raises(snnet.InvalidRequest) as caught:
             wrong(node)
-        assert caught.value.field
+        assert caught.value.field == name
     assert world.text() == before
     world.close()
 
@@ -63,7 +63,7 @@ def test_a_strange_value_is_taken_or_refused_in_few_words(case: Case) -> None:
     world = FakeWorld("gre")
     node = case.prepare(world)
     for value in STRANGE:
-        for wrong in with_each_argument(case, node, value):
+        for _, wrong in with_each_argument(case, node, value):
             error = refusal(wrong, node)
             assert len(str(error)) <= MESSAGE_MAX
             assert not isinstance(error, snnet.InvalidRequest) or error.field, error

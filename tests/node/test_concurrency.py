@@ -389,6 +389,18 @@ def test_a_call_waits_for_the_whole_node_for_the_timeout(
         assert said[name].endswith("within 0.01 s"), said
 
 
+def test_a_repair_and_a_clean_up_take_as_long_as_they_need(fake: FakeWorld) -> None:
+    node = fake.node(api_timeout=1e-9)
+    node.create_vnic(vm(9), timeout=PATIENCE)
+    for call in (node.verify, lambda: node.destroy_vnic(vm(9))):
+        with pytest.raises(snnet.Timeout):
+            call()
+    node.repair()
+    node.rebuild_topology()
+    node.reset_network()
+    assert fake.links() == []
+
+
 @pytest.mark.parametrize("wrong", [0, -1, "6", True])
 def test_a_timeout_is_a_number_of_seconds(fake: FakeWorld, wrong: Any) -> None:
     with pytest.raises(snnet.InvalidRequest, match="timeout"):

@@ -7,6 +7,8 @@ from dataclasses import fields
 from ipaddress import ip_interface
 from typing import Any
 
+import pytest
+
 import snnet
 from snnet.contract import Add, Address, Remove
 from snnet.node.noted import noted
@@ -71,3 +73,11 @@ def test_who_only_looks_knows_what_changed_before_it_came(fake: FakeWorld) -> No
     node.reset_network()
     with fake.node(read_only=True) as looker:
         assert looker.verify() == []
+
+
+@pytest.mark.parametrize("damaged", [5, [], {"config": 5}, {"firewall": "fake"}], ids=str)
+def test_a_damaged_note_counts_as_none(fake: FakeWorld, damaged: object) -> None:
+    node = fake.node()
+    fake.kernel.state.records["epochs"]["node cn:cn-1"] = damaged
+    assert noted(fake.kernel.host) == {"cn:cn-1": {}}
+    assert fake.node(read_only=True).verify() == node.verify() == []

@@ -80,11 +80,11 @@ class ComputeNode(Node[ComputeRecords]):
         )
         self._reserved = Reserved()
 
-    def take_number(self, number: int) -> None:
-        """Use this ``node_number``, which a registry assigned.  Call it before ``init()``."""
+    def take_number(self, node_number: int) -> None:
+        """Use this number, which a registry assigned.  Call it before ``init()``."""
         if self._engine is not None:
             raise InvalidRequest(f"{self.owner} has tunnels by now: give it its number before")
-        self.config = replace(self.config, node_number=number)
+        self.config = replace(self.config, node_number=node_number)
 
     def _records(self, site: Site) -> ComputeRecords:
         return ComputeRecords(site)

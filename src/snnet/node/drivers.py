@@ -71,11 +71,15 @@ class Drivers:
 
         For those that are ``there`` no driver is asked.
         """
-        return {
-            noun.key: noun
-            for noun in nouns
-            if type(noun) not in asked or noun.key in there or self.missing(noun) is None
-        }
+        found: dict[Key, Noun] = {}
+        for noun in nouns:
+            key, kind = noun.key, type(noun)
+            if kind in asked and key not in there:
+                driver = self._by_noun.get(kind)
+                if driver is None or driver.missing(noun) is not None:
+                    continue
+            found[key] = noun
+        return found
 
     def require(self, plan: Plan, asked: Collection[type[Noun]]) -> None:
         """Raise Unsupported, before anything is touched, if a noun cannot be carried.

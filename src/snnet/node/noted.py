@@ -51,12 +51,16 @@ def forget(host: Host, owner: Owner) -> None:
 
 
 def noted(host: Host) -> dict[str, dict[str, Any]]:
-    """The settings of the nodes of a namespace, by owner."""
+    """The settings of the nodes of a namespace, by owner; empty where they are damaged."""
     return {
-        key.removeprefix(_PREFIX): settings
+        key.removeprefix(_PREFIX): settings if _are_settings(settings) else {}
         for key, settings in host.recorded(EPOCHS).items()
         if key.startswith(_PREFIX)
     }
+
+
+def _are_settings(found: object) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("config"), dict)
 
 
 def before(host: Host, owner: Owner) -> Before | None:

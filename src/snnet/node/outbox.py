@@ -70,7 +70,10 @@ class Outbox:
             self._end(turn)
 
     def _is_first(self, turn: Turn) -> bool:
-        return turn is next(other for other in self._turns if other.subnets & turn.subnets)
+        for other in self._turns:
+            if other.subnets & turn.subnets:
+                break
+        return other is turn
 
     def _end(self, turn: Turn) -> None:
         with self._changed:
