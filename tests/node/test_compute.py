@@ -11,6 +11,7 @@ import pytest
 
 import snnet
 from snnet.contract import LINK_GROUP, Bridge, Change, Macvtap, Other, Tap, Tunnel, Veth, Vxlan
+from snnet.core.identity import peer_name
 from tests.node.world import World, container, port, vm
 
 ADD, DEL = snnet.TunnelEventType.ADD, snnet.TunnelEventType.DEL
@@ -307,6 +308,18 @@ def test_a_foreign_link_with_our_name_is_left_alone(world: World) -> None:
     assert node.create_vnic(container(9)).vnic == made.vnic
     node.destroy_vnic(container(9))
     assert {link.name: link for link in world.links()} == state
+
+
+def test_a_foreign_link_with_the_name_of_a_containers_end_is_left_alone(world: World) -> None:
+    node = world.node()
+    (veth,) = (op.noun for op in node.plan_create_vnic(container(9)) if type(op.noun) is Veth)
+    foreign = Tap(name=peer_name(veth.name), group=0, alias="mine")
+    world.add(foreign)
+    there = world.link(foreign.name)
+    assert node.create_vnic(container(9)).vnic.link_name != veth.name
+    assert node.verify() == []
+    node.destroy_vnic(container(9))
+    assert world.link(foreign.name) == there
 
 
 def test_cnci_vnics_come_and_go(world: World) -> None:

@@ -200,7 +200,7 @@ def test_a_rollback_that_fails_is_fatal_and_lists_what_is_left(fake: FakeWorld) 
     before = fake.text()
     fake.kernel.fail(at=4, error="ENOMEM")
     fake.kernel.fail(at=6, error="EBUSY")
-    with pytest.raises(snnet.FatalError, match=r"ENOMEM.*repair\(\)") as caught:
+    with pytest.raises(snnet.FatalError, match=r"create_vnic v9 failed.*ENOMEM.*repair\(\)") as caught:
         node.create_vnic(vm(9))
     assert len(caught.value.leftovers) == 1
     assert node.verify() != []
@@ -226,8 +226,11 @@ def test_a_driver_that_cannot_do_it_says_so_before_anything_is_touched() -> None
     world.kernel.add_uplink("eth0", "192.0.2.11/24")
     node = world.node()
     before = world.text()
-    with pytest.raises(snnet.Unsupported, match=r"this kernel has no gretap.*vxlan"):
+    world.kernel.fail(at=1)
+    with pytest.raises(snnet.Unsupported, match=r"this kernel has no gretap.*vxlan") as caught:
         node.create_vnic(vm(9))
+    assert caught.value.operation is not None
+    assert len(world.kernel.pending_failures) == 1
     assert world.text() == before
 
 

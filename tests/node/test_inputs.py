@@ -91,6 +91,23 @@ def test_a_changed_uplink_is_named(
     assert line in node.repair().orphans
 
 
+def test_a_way_to_a_concentrator_that_is_closed_is_named(world: World) -> None:
+    node = world.node()
+    node.create_vnic(vm())
+    change(world, Remove(address(UPLINKS[4])))
+    one(node.verify(), "way to 192.0.2.101: is closed")
+
+
+def test_a_subnet_that_the_host_reaches_by_another_link_is_named(
+    walled: World, cnci: snnet.Cnci
+) -> None:
+    (subnet,) = cnci.topology().subnets
+    router = ip_interface("192.0.2.1/24").ip
+    route = Route(destination=ip_network("10.1.0.128/25"), link="eth0", gateway=router)
+    change(walled, Add(route))
+    one(cnci.verify(), f"way to {SUBNET}: is by eth0 -> should be by {subnet.bridge.name}")
+
+
 def test_a_renamed_uplink_is_named(real: World) -> None:
     node = real.node()
     set_link(real, name="lan0")

@@ -141,7 +141,9 @@ def test_a_lost_or_damaged_record_heals_from_what_is_found(
         asked_for(cnci)
         before = state(walled, cnci)
     harm(walled)
-    with walled.cnci() as cnci:
+    with walled.cnci(init=False) as cnci:
+        healed = cnci.init().healed
+        assert any("of the record of intents" in line for line in healed) == (harm is damage_record)
         assert cnci.verify() == []
         assert state(walled, cnci) == before
     flush_rules(walled)

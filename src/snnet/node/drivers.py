@@ -211,7 +211,6 @@ class Drivers:
         for number, error in list(outcome.errors.items()):
             if self._is_so_already(plan.operations[number], error):
                 del outcome.errors[number]
-                outcome.unsure.discard(number)
                 outcome.done.add(number)
         return outcome
 

@@ -84,7 +84,6 @@ class Node(ABC, Generic[R]):
         self._claims = Claims(check_int(max_api_concurrency, "max_api_concurrency", 1, 2**16))
         self._closed = False
         self._pid = os.getpid()
-        self._resources = ExitStack()
         with ExitStack() as opened:
             self._drivers = open_drivers(
                 self.owner,
@@ -162,7 +161,7 @@ class Node(ABC, Generic[R]):
             engine.run(Forward(), NO_LIMIT, whole)
             note_epoch(self._host, self.owner, epoch)
         self._note(engine.inputs, site.uplink)
-        report.healed[:0] = [*intents.damage, *moved]
+        report.healed = [*intents.damage, *moved, *report.healed]
         self._engine, self._no_site = engine, None
         return report
 

@@ -162,9 +162,9 @@ class SharedSysctls(OverBackend):
 
     def _set(self, name: str, value: str) -> None:
         current = self._value(name)
-        if current in (None, value):
+        if current is None or current == value:
             return
-        change = Change(Sysctl(name=name, value=value), Sysctl(name=name, value=current or ""))
+        change = Change(Sysctl(name=name, value=value), Sysctl(name=name, value=current))
         outcome = self._backend.apply([change])
         if outcome.error is not None:
             raise outcome.error
