@@ -17,6 +17,7 @@ import snnet
 from snnet.contract import Vxlan
 from snnet.core.identity import Owner
 from snnet.node.sequences import Heard, next_epoch, note_epoch
+from tests.node.test_intents import FullDisk
 from tests.node.world import FakeWorld, World, vm
 
 FAR = ip_address("192.0.2.12")
@@ -199,6 +200,30 @@ def test_what_was_heard_is_known_after_a_restart_and_takes_little_room(fake: Fak
     heard.forget()
     assert not heard.is_late(late)
     assert max(hear(1003)) == 1002
+
+
+def test_a_line_about_an_event_that_was_cut_off_takes_no_other_with_it(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full and has room again, or the process was killed."""
+    journal, owner, made = FullDisk(), Owner("cnci", "cnci-1"), event(ADD, 5, 2)
+    monkeypatch.setattr(fake.kernel, "journal", lambda name: journal)
+
+    def known() -> list[int]:
+        heard = Heard(fake.kernel, owner)
+        earlier = [replace(made, subnet_key=key, sequence=(5, 1)) for key in range(6)]
+        return [one.subnet_key for one in earlier if heard.is_late(one)]
+
+    heard = Heard(fake.kernel, owner)
+    for key, room in enumerate((1000, 9, 1000)):
+        journal.room = room
+        heard.note(replace(made, subnet_key=key))
+    assert known() == [0, 1, 2]
+    journal.text = journal.text[:-3]
+    heard = Heard(fake.kernel, owner)
+    for key in (3, 4):
+        heard.note(replace(made, subnet_key=key))
+    assert known() == [0, 1, 3, 4]
 
 
 # -- order ------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import threading
@@ -48,6 +49,8 @@ class Heard:
         self._lock = threading.Lock()
         self._following: dict[tuple[str, int], threading.Lock] = {}
         self._lines = 0
+        self._whole = True
+        """Whether no line of the journal is damaged; else it must be rewritten."""
 
     @functools.cached_property
     def _journal(self) -> Journal:
@@ -62,7 +65,7 @@ class Heard:
                 cn_id, key, epoch, number = json.loads(line)
                 last[str(cn_id), int(key)] = (int(epoch), int(number))
             except (TypeError, ValueError):
-                continue  # a damaged line: what it said is heard again
+                self._whole = False  # what the line said is heard again
         return last
 
     def follow(
@@ -110,13 +113,14 @@ class Heard:
                 return
             self._last[_subnet(event)] = event.sequence
             self._lines += 1
-            try:
-                crowded = self._lines > 2 * len(self._last) + _SPARE
-                if crowded or not self._journal.append([_line(*_subnet(event), event.sequence)]):
+            crowded = self._lines > 2 * len(self._last) + _SPARE
+            # An append that fails may leave a part of a line.
+            whole, self._whole = self._whole and not crowded, False
+            with contextlib.suppress(SnnetError):  # the event was followed; a restart forgets it
+                if not (whole and self._journal.append([_line(*_subnet(event), event.sequence)])):
                     self._journal.replace([_line(*key, last) for key, last in self._last.items()])
                     self._lines = len(self._last)
-            except SnnetError:
-                pass  # the event was followed; a restart forgets it
+                self._whole = True
 
 
 def _subnet(event: TunnelEvent) -> tuple[str, int]:
