@@ -229,6 +229,9 @@ def test_an_address_belongs_to_one_concentrator(hosts: Hosts) -> None:
     for other in (config("other"), config("other", "192.0.2.201", public_ips=[PUBLIC])):
         with pytest.raises(snnet.Conflict, match="belongs to concentrator acme"):
             hosts.host.set_concentrator(other)
+    wrong = [config(), config("other", "10.0.0.1")]
+    with pytest.raises(snnet.InvalidRequest, match=r"^concentrators\[1\]\.address: "):
+        hosts.host.reconcile(concentrators=wrong, atomic=True)
     with pytest.raises(snnet.InvalidRequest, match=r"concentrators\[1\]: is there twice"):
         hosts.host.reconcile(concentrators=[config(), config("other")])
 

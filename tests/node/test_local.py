@@ -317,8 +317,31 @@ def test_ports_that_something_else_has(one: OneHost) -> None:
     with pytest.raises(snnet.Conflict, match="concentrator c-acme of tenant acme"):
         one.cn.set_concentrator(config("other", 631))
     forward = snnet.HostForward(protocol="tcp", port=80, address="192.0.2.12")
-    with pytest.raises(snnet.InvalidRequest, match="not an address of this host"):
+    with pytest.raises(snnet.InvalidRequest, match=r"^address: .* not an address of this host"):
         one.cn.set_concentrator(config("other", forwards=[forward]))
+
+
+@pytest.mark.parametrize(
+    ("address", "listening", "busy"),
+    [
+        (None, HOST, True),
+        (None, "127.0.0.1", False),
+        (HOST, None, True),
+        (HOST, HOST, True),
+        (HOST, "127.0.0.1", False),
+    ],
+)
+def test_a_program_has_the_port_of_its_address(
+    one: OneHost, address: str | None, listening: str | None, busy: bool
+) -> None:
+    where = None if listening is None else IPv4Address(listening)
+    one.kernel.sockets.append(Listener("tcp", 80, where, "httpd (pid 1)"))
+    cfg = config(forwards=[snnet.HostForward(protocol="tcp", port=80, address=address)])
+    if busy:
+        with pytest.raises(snnet.Conflict, match=r"in use by httpd \(pid 1\)"):
+            one.cn.set_concentrator(cfg)
+    else:
+        one.cn.set_concentrator(cfg)
 
 
 def test_a_forward_of_a_busy_port_fails_alone(one: OneHost) -> None:

@@ -211,7 +211,7 @@ def test_one_that_is_named_twice_touches_nothing(fake: FakeWorld, kind: str) -> 
     node = prepared(fake)
     before = state(fake, node)
     twice = same()[kind][:1] * 2
-    with pytest.raises(snnet.InvalidRequest, match=rf"{kind}\[1\]"):
+    with pytest.raises(snnet.InvalidRequest, match=rf"^{kind}\[1\]: is there twice"):
         node.reconcile(**{kind: twice})
     assert state(fake, node) == before
 

@@ -12,7 +12,7 @@ import pytest
 import snnet
 from snnet.contract import LINK_GROUP, Bridge, Veth
 from tests.node.test_cnci import neighbors
-from tests.node.world import World, container, port, vm
+from tests.node.world import FakeWorld, World, container, port, vm
 
 NEW = "renamed0"
 
@@ -193,3 +193,26 @@ def test_what_gives_a_link_back(world: World) -> None:
     world.add(replace(bridge, alias="somebody", index=0))
     back = f"ip link set dev {bridge.name} alias {quote(str(bridge.alias))} group {LINK_GROUP}"
     assert [line for line in node.verify() if line.endswith(f"; delete it, or: {back}")]
+
+
+@pytest.mark.parametrize(
+    ("alias", "said"),
+    [
+        ("", "was removed; start its agent, or create its VNIC again"),
+        ("somebody", "was changed; delete the link, or: ip link set dev {} alias ''"),
+    ],
+)
+def test_a_link_whose_alias_says_nothing_is_named_by_a_node_that_does_not_know_it(
+    fake: FakeWorld, alias: str, said: str
+) -> None:
+    node = fake.node()
+    name = node.create_vnic(vm(9)).vnic.link_name
+    tap = fake.link(name)
+    assert tap is not None
+    fake.delete(name)
+    fake.add(replace(tap, alias=alias, index=0))
+    node.close()
+    node = fake.node()
+    why = f"tap {name}: its name is one of snnet's, and its alias, which says what it is for, "
+    assert why + said.format(name) in node.verify()
+    assert fake.link(name) is not None

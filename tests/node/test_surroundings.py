@@ -21,6 +21,7 @@ from snnet.contract import (
     Remove,
     Route,
     Sysctl,
+    Vxlan,
 )  # fmt: skip
 from snnet.contract.network import FORWARDING, link_sysctl
 from tests.conftest import ip as ip_
@@ -209,6 +210,10 @@ def test_no_rule_takes_packets_of_another_nodes_rule(walled: World) -> None:
             other()
         second.reconcile(forwards=[], public_ips=[])
     # What does not touch the other's packets is no obstacle.
+    forward_own()
+    public(second, "10.200.0.9")()
+    second.remove_public_ip("203.0.113.5")
+    drop_any(address=own)
     public(first, "10.1.0.9")()
     forward(second, "10.200.0.9", address=own)()
     first.shutdown()
@@ -233,6 +238,25 @@ def test_a_rule_of_a_node_that_lost_its_links_is_in_the_way(world: World) -> Non
     first.repair()
     second.shutdown()
     first.shutdown()
+
+
+def test_so_is_the_rule_of_a_public_address_that_somebody_removed(fake: FakeWorld) -> None:
+    first, second = fake.cnci("cnci-a"), fake.cnci("cnci-b", tenant_id="t2")
+    first.add_remote_subnet(NET, 7, "192.0.2.21")
+    second.add_remote_subnet("10.200.0.0/24", 8, "192.0.2.21")
+    first.add_public_ip("203.0.113.5", to="10.1.0.9", device="eth0")
+    (address,) = (
+        noun
+        for noun in fake.kernel.snapshot({Address}).values()
+        if isinstance(noun, Address) and str(noun.address.ip) == "203.0.113.5"
+    )
+    assert fake.kernel.apply([Remove(address)]).error is None
+    refused(
+        fake,
+        second,
+        lambda: second.add_public_ip("203.0.113.5", to="10.200.0.9", device="eth0"),
+        r"cnci:cnci-a has .* which is for packets of .*10\.200\.0\.9$",
+    )
 
 
 @pytest.mark.kernel
@@ -323,6 +347,18 @@ def test_nor_the_port_of_tunnels_without_an_address(fake: FakeWorld) -> None:
         add = partial(cnci.add_port_forward, protocol="udp", device="eth0", to="10.1.0.9")
         refused(fake, cnci, partial(add, port=6081, address=address), "udp/6081")
         refused(fake, cnci, partial(add, port="6000-6100", address=address), "udp/6081")
+
+
+def test_nor_does_a_forward_to_a_concentrator(fake: FakeWorld) -> None:
+    put(fake, Vxlan(name="vx0", vni=5, port=8472, remote=None, local=None, group=0))
+    node = fake.node(config=fake.config(topology="local"))
+
+    def forward(protocol: str) -> object:
+        host = snnet.HostForward(protocol=protocol, port=8472)
+        return node.set_concentrator(test_local.config("t1", forwards=[host]))
+
+    refused(fake, node, lambda: forward("udp"), "udp/8472 on eth0 is that of the tunnel link vx0")
+    forward("tcp")
 
 
 @pytest.mark.parametrize("busy", [False, True])

@@ -148,7 +148,6 @@ class _Part:
     """The subnet if it has no VNIC, because a removal was not finished."""
     moved: bool = False
     """Whether the subnet itself differs, so that its VNICs must be removed first."""
-    emptied: bool = False
 
     @property
     def adds(self) -> bool:
@@ -208,8 +207,7 @@ def _leave_empty(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part)
             steps.failed((*left[0],), error)
         elif steps.atomic:
             raise
-        return  # the rest is removed one by one
-    part.emptied = part.moved
+        # The rest is removed one by one.
 
 
 def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part) -> None:
@@ -219,7 +217,7 @@ def _reconcile_subnet(steps: Steps[ComputeRecords], layout: Layout[Any], part: _
     for identity, error in part.failed.items():
         steps.failed(identity, error)
     made = part.created | part.repaired | part.changed | part.replaced
-    gone = [] if part.emptied else [*part.removed, *part.replaced]
+    gone = [*part.removed, *part.replaced]
     actions = (
         dict.fromkeys(part.removed, "removed")
         | dict.fromkeys(part.created, "created")
