@@ -94,7 +94,7 @@ class Installed:
             for name in ("fake", "iptables", "nftables", "none", "other", "zero")
         }
         self.opened: list[str] = []
-        self.names: set[str] | OSError = set()
+        self.names: list[str] | OSError = []
         self.legacy: list[str] | OSError = []
 
     def installed(self, group: str) -> list[str]:
@@ -109,7 +109,7 @@ class Installed:
         return self.others[name]
 
     def names_of(self, netns: int) -> set[str]:
-        return self._answer(netns, self.names)
+        return {*self._answer(netns, self.names)}
 
     def legacy_of(self, netns: int) -> list[str]:
         return self._answer(netns, self.legacy)
@@ -143,22 +143,22 @@ DENIED = PermissionError(13, "not for you")
 @pytest.mark.parametrize(
     ("new", "names", "legacy", "old"),
     [
-        ("nftables", set(), [], []),
-        ("nftables", {"DOCKER", "my-SNNET-x", "snnet-cn-cn-1"}, [], []),
-        ("nftables", {"DOCKER", "SNNET-vqicasqk-in"}, [], ["iptables"]),
-        ("nftables", {"snnet-iptablescn-cn-1"}, [], ["iptables"]),
-        ("nftables", set(), ["filter"], ["iptables"]),
+        ("nftables", [], [], []),
+        ("nftables", ["DOCKER", "my-SNNET-x", "snnet-cn-cn-1"], [], []),
+        ("nftables", ["DOCKER", "SNNET-vqicasqk-in"], [], ["iptables"]),
+        ("nftables", ["snnet-iptablescn-cn-1"], [], ["iptables"]),
+        ("nftables", [], ["filter"], ["iptables"]),
         ("nftables", DENIED, [], ["iptables"]),
-        ("nftables", set(), DENIED, ["iptables"]),
-        ("iptables", {"SNNET-vqicasqk-in", "snnet-iptablescn-cn-1"}, ["filter"], []),
-        ("iptables", {"snnet-cn-cn-1"}, DENIED, ["nftables"]),
+        ("nftables", [], DENIED, ["iptables"]),
+        ("iptables", ["SNNET-vqicasqk-in", "snnet-iptablescn-cn-1"], ["filter"], []),
+        ("iptables", ["snnet-cn-cn-1"], DENIED, ["nftables"]),
     ],
     ids=str,
 )
 def test_rules_come_from_every_firewall_that_may_have_some(
     installed: Installed,
     new: str,
-    names: set[str] | OSError,
+    names: list[str] | OSError,
     legacy: list[str] | OSError,
     old: list[str],
 ) -> None:
