@@ -620,6 +620,9 @@ def test_a_public_ip_that_cannot_be_is_refused(
         for value in values:
             refused(kernel, field, cnci.add_public_ip, **good | {field: value})
     cnci.add_public_ip(**good)
+    for value in wrong["address"]:
+        if value != "2001:db8::5":
+            refused(kernel, "address", cnci.remove_public_ip, value)
 
 
 def test_a_public_ip_comes_from_the_floating_pool(

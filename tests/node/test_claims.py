@@ -222,6 +222,18 @@ PAIRS = {
         lambda cnci: cnci.add_remote_subnet(NET, 7, "192.0.2.23"),
         False,
     ),
+    "a new node of a subnet that is removed": (
+        concentrator,
+        lambda cnci: cnci.add_remote_subnet(NET, 7, FAR),
+        lambda cnci: cnci.remove_subnet(NET),
+        True,
+    ),
+    "a node of a subnet whose server is read again": (
+        concentrator,
+        lambda cnci: cnci.del_remote_subnet(NET, 7, NEAR),
+        lambda cnci: cnci.dhcp(NET).reload(),
+        True,
+    ),
     "two ports": (concentrator, forward(8000), forward(8001), False),
     "ports that overlap": (
         concentrator,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_interface
 
 import pytest
 
@@ -166,6 +167,27 @@ def test_entries_are_added_and_removed(world: World) -> None:
     scope.remove_entry("10.16.3.4")
     assert list(scope.entries) == []
     cnci.shutdown()
+
+
+def test_of_many_entries_those_that_are_new_are_added_or_none(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet("10.16.0.0/16", 7, "192.0.2.21")
+    scope = cnci.dhcp("10.16.0.0/16")
+    first = scope.add_entry("10.16.3.4")
+    second, third = (
+        replace(first, mac=snnet.mac_for(address), address=IPv4Address(address))
+        for address in ("10.16.3.5", "10.16.3.6")
+    )
+    scope.add_entries([first, second])
+    assert scope.added == (first, second)
+    for wrong in (
+        replace(second, hostname="web"),
+        replace(second, address=IPv4Address("10.16.3.7")),
+        replace(third, hostname="web"),
+    ):
+        with pytest.raises(snnet.Conflict, match=r"10\.16\.3\.[56] belongs to"):
+            scope.add_entries([third, wrong])
+    assert scope.added == (first, second)
 
 
 def test_a_scope_of_an_unknown_subnet_is_a_mistake(world: World) -> None:

@@ -459,8 +459,9 @@ def test_the_link_of_a_local_subnet(one: OneHost) -> None:
     made = one.cn.set_concentrator(config())
     cnci = one.cnci(made)
     for wrong, words in (("no-such", "not a link"), ("eth0", "in use"), ("lo", "not a link")):
-        with pytest.raises(snnet.InvalidRequest, match=words):
+        with pytest.raises(snnet.InvalidRequest, match=words) as caught:
             cnci.add_local_subnet("10.1.0.0/24", 7, wrong)
+        assert caught.value.field == "link"
     bridge = cnci.add_local_subnet("10.1.0.0/24", 7, made.links["web"])
     assert cnci.add_local_subnet("10.1.0.0/24", 7, made.links["web"]) == bridge
     with pytest.raises(snnet.Conflict, match="leads to subnet"):

@@ -20,6 +20,7 @@ from snnet.contract import (
     Driver,
     GroupMembers,
     GroupRules,
+    Link,
     Noun,
     Operation,
     Owned,
@@ -86,6 +87,17 @@ def test_the_first_vnic_of_a_subnet_looks_at_the_nodes_address_alone(
     with looked_up(fake.kernel, monkeypatch) as asked:
         node.create_vnic(vm(9))
     assert [noun.key[0] for noun in asked if noun.key[0] != "path"] == ["address"]
+
+
+def test_another_node_of_a_subnet_looks_once_at_bridge_and_tunnel(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cnci = concentrator(fake)
+    with looked_up(fake.kernel, monkeypatch) as asked:
+        name = cnci.add_remote_subnet(NET, 7, FAR)
+    tunnel = cnci.topology()["subnets"][NET]["tunnels"][FAR]
+    links = [noun.key[1] for noun in asked if isinstance(noun, Link)]
+    assert links == [name, tunnel]
 
 
 def test_the_removal_of_a_vnic_looks_at_nothing(

@@ -113,6 +113,26 @@ def test_a_renamed_cnci_vnic(world: World) -> None:
     assert world.links() == []
 
 
+def test_a_repeated_create_keeps_the_alias_of_a_cnci_vnic(fake: FakeWorld) -> None:
+    node = fake.node()
+    made = node.create_cnci_vnic(port(mtu=node.site.uplink.mtu))
+    before = fake.text()
+    assert node.create_cnci_vnic(port()) == made
+    assert fake.text() == before
+
+
+def test_a_cnci_vnic_whose_name_was_taken_gets_another(fake: FakeWorld) -> None:
+    node = fake.node()
+    name = node.create_cnci_vnic(port()).link_name
+    fake.delete(name)
+    fake.add(Bridge(name=name, group=0))
+    again = node.create_cnci_vnic(port())
+    assert again.link_name != name
+    assert node.topology().cnci_vnics == (again,)
+    node.destroy_cnci_vnic(port())
+    assert [link.name for link in fake.links()] == [name]
+
+
 def _add(cnci: snnet.Cnci) -> object:
     return cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
 
@@ -130,6 +150,23 @@ REMOVERS: dict[str, Callable[[snnet.Cnci], object]] = {
     "tunnel": lambda cnci: cnci.del_remote_subnet("10.1.0.0/24", 7, "192.0.2.21"),
     "mesh": lambda cnci: cnci.update_neighbors([]),
 }
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_copied_alias_does_not_hinder_the_removal_of_the_real_link(
+    fake: FakeWorld, kind: str
+) -> None:
+    cnci = fake.cnci()
+    name_of, make = MAKERS[kind]
+    make(cnci)
+    name = name_of(cnci)
+    link = fake.link(name)
+    assert link is not None
+    fake.add(Bridge(name=NEW, alias=link.alias))
+    cnci.rebuild_topology()
+    REMOVERS[kind](cnci)
+    assert fake.link(name) is None
+    assert fake.link(NEW) is not None
 
 
 @pytest.mark.parametrize("kind", MAKERS)

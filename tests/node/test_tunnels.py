@@ -88,13 +88,27 @@ def test_hub_and_mesh_of_a_concentrator(host: World) -> None:
     assert host.text() == before
 
 
-def test_two_vxlan_tunnels_with_one_port_and_key_are_a_conflict() -> None:
+PORT = 16384 + (11 ^ 21)
+"""The port between 192.0.2.11 and 192.0.2.21."""
+
+
+@pytest.mark.parametrize(
+    ("remote", "port"),
+    [
+        # Differs from the first in bits above those that the port is made of.
+        ("192.0.66.21", None),
+        ("192.0.2.22", PORT),
+    ],
+)
+def test_two_vxlan_tunnels_with_one_port_and_key_are_a_conflict(
+    remote: str, port: int | None
+) -> None:
     world = FakeWorld("vxlan")
     cnci = world.cnci()
     cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
-    # Differs from the first in bits above those that the port is made of.
-    with pytest.raises(snnet.Conflict, match=r"192\.0\.66\.21.*192\.0\.2\.21"):
-        cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.66.21")
+    with pytest.raises(snnet.Conflict, match=rf"{remote}.*192\.0\.2\.21") as caught:
+        cnci.add_remote_subnet("10.1.0.0/24", 7, remote, port)
+    assert caught.value.state is snnet.State.UNTOUCHED
     assert len(_tunnels(world)) == 1
 
 

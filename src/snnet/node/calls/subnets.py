@@ -13,7 +13,6 @@ from snnet.contract import (
     Attached,
     Bridge,
     Conflict,
-    DhcpScope,
     InvalidRequest,
     IPAddress,
     Key,
@@ -169,11 +168,6 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
             looked = [noun for noun in looked if not isinstance(noun, SHARED)]
         found |= host.find(looked)
         found |= keyed(noun for noun in (bridge, there) if noun is not None)
-        scope = found.get(base.scope.key)
-        if known is None and isinstance(scope, DhcpScope):
-            # A server that still runs keeps the entries that were added to it.
-            base = replace(base, scope=replace(base.scope, entries=scope.entries))
-            wanted[base.scope.key] = base.scope
         return SubnetDraft(
             make_plan(found, wanted),
             things_of(own, (*found.values(), *wanted.values())),
