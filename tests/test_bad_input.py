@@ -273,6 +273,7 @@ FORWARD = {"protocol": "tcp", "device": "eth0", "port": 33265, "to": "10.1.0.9",
 CNCI_CHANGES: dict[str, tuple[Any, ...]] = {
     "add_remote_subnet": SUBNET,
     "del_remote_subnet": SUBNET,
+    "add_local_subnet": ("10.2.0.0/24", 8, "plug"),
     "update_neighbors": (NEIGHBORS,),
     "enable_nat": (["eth0"],),
     "disable_nat": (),

@@ -12,7 +12,18 @@ import pytest
 
 import snnet
 from snnet.backends.fake import Guest
-from snnet.contract import Add, Address, Change, Link, Listener, Namespace, Remove, Veth
+from snnet.contract import (
+    Add,
+    Address,
+    Bridge,
+    Change,
+    Gre,
+    Link,
+    Listener,
+    Namespace,
+    Remove,
+    Veth,
+)
 
 CONFIG = snnet.NetworkConfig(topology="local", compute_nets=["192.0.2.0/24"])
 HOST = "192.0.2.11"
@@ -458,7 +469,16 @@ def test_a_namespace_of_others_keeps_its_name(one: OneHost) -> None:
 def test_the_link_of_a_local_subnet(one: OneHost) -> None:
     made = one.cn.set_concentrator(config())
     cnci = one.cnci(made)
-    for wrong, words in (("no-such", "not a link"), ("eth0", "in use"), ("lo", "not a link")):
+    inside = one.kernel.namespace(made.netns)
+    raw = Gre(name="raw", local=IPv4Address("192.0.2.60"), tunnel_key=9)
+    assert inside.apply([Add(Bridge(name="bridge")), Add(raw)]).error is None
+    for wrong, words in (
+        ("no-such", "not a link"),
+        ("lo", "not a link"),
+        ("bridge", "not a link"),
+        ("raw", "not a link"),
+        ("eth0", "in use"),
+    ):
         with pytest.raises(snnet.InvalidRequest, match=words) as caught:
             cnci.add_local_subnet("10.1.0.0/24", 7, wrong)
         assert caught.value.field == "link"
@@ -472,7 +492,7 @@ def test_the_link_of_a_local_subnet(one: OneHost) -> None:
     assert again.verify() == []
     assert one.kernel.to_text() == before
     again.remove_subnet("10.1.0.0/24")
-    link = one.kernel.namespace(made.netns).find(Link(name=made.links["web"]))
+    link = inside.find(Link(name=made.links["web"]))
     assert isinstance(link, Link)
     assert (link.up, link.master) == (False, None)
 

@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Add, BridgeFdb, Change, Fdb, Link, Neighbour, Remove, TunnelGuard, Vxlan
+from snnet.contract import (
+    Add,
+    Bridge,
+    BridgeFdb,
+    Change,
+    Fdb,
+    Link,
+    Neighbour,
+    Remove,
+    TunnelGuard,
+    Vxlan,
+)
 from snnet.contract.addresses import NO_MAC
 from tests.node.world import FakeWorld, World, vm
 
@@ -147,6 +158,19 @@ def test_peers_restore_what_died_with_a_link(world: World) -> None:
     cn.set_peers("t1", "s1", [EIGHT, SEVEN])
     assert entries(world) == REACH
     assert cn.verify() == []
+
+
+def test_peers_of_a_subnet_whose_bridge_lost_its_name(fake: FakeWorld) -> None:
+    """The bridge was deleted, and a foreign link has its name since."""
+    cn = node(fake)
+    name = str(cn.create_vnic(guest()).vnic.bridge)
+    fake.delete(name)
+    fake.add(Bridge(name=name, group=0))
+    cn.set_peers("t1", "s1", [EIGHT, SEVEN])
+    link = vxlan(fake)
+    assert link.vni == 101
+    assert link.master not in (None, name)
+    assert entries(fake) == REACH
 
 
 @pytest.mark.parametrize("recorded", [True, False])

@@ -170,6 +170,35 @@ def test_a_copied_alias_does_not_hinder_the_removal_of_the_real_link(
 
 
 @pytest.mark.parametrize("kind", MAKERS)
+def test_a_link_with_its_second_name_is_removed(fake: FakeWorld, kind: str) -> None:
+    """The first name was a foreign link's when it was made."""
+    cnci = fake.cnci()
+    name_of, make = MAKERS[kind]
+    make(cnci)
+    first = name_of(cnci)
+    REMOVERS[kind](cnci)
+    fake.add(Bridge(name=first, group=0))
+    make(cnci)
+    second = name_of(cnci)
+    assert second != first
+    fake.delete(first)
+    make(cnci)
+    assert name_of(cnci) == second
+    REMOVERS[kind](cnci)
+    assert fake.link(second) is None
+    assert cnci.verify() == []
+
+
+def test_a_renamed_tunnel_is_named_when_its_subnet_is_removed(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    _add(cnci)
+    rename(fake, MAKERS["tunnel"][0](cnci))
+    with pytest.raises(snnet.Incomplete, match=NEW) as caught:
+        cnci.remove_subnet("10.1.0.0/24")
+    assert [link.name for link in caught.value.leftovers] == [NEW]
+
+
+@pytest.mark.parametrize("kind", MAKERS)
 def test_renamed_links_of_a_concentrator(world: World, kind: str) -> None:
     cnci = world.cnci()
     name_of, make = MAKERS[kind]

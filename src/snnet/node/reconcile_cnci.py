@@ -168,8 +168,7 @@ def _with_exactly(
     """Return the change that gives a scope the wanted added entries."""
 
     def alter(scope: DhcpScope, _: Callable[[], bool]) -> list[Operation]:
-        new = replace(scope, entries=tuple(subnet.entries))
-        return [] if new == scope else [Change(new, scope)]
+        return [Change(replace(scope, entries=tuple(subnet.entries)), scope)]
 
     return alter
 

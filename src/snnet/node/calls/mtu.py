@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from snnet.contract import InvalidRequest, keyed
+from snnet.contract import keyed
 from snnet.core import identity as ids
 from snnet.core.addressing import Networks, written
 from snnet.core.cnci_records import CnciRecords
@@ -15,7 +15,7 @@ from ..call import Call, Done, Draft
 from ..claims import Claim, Held
 from ..host import HostView
 from ..results import Event
-from .subnet_things import subnet_thing
+from .subnet_things import known_subnet, subnet_thing
 
 
 @dataclass(slots=True)
@@ -35,12 +35,7 @@ class CapMtu(Call[CnciRecords, CnciSubnet, MtuDraft, None]):
         return Claim(frozenset({subnet_thing(self._networks)}))
 
     def read(self, records: CnciRecords, claim: Claim) -> CnciSubnet:
-        subnet = records.subnets.get(self._networks)
-        if subnet is None:
-            raise InvalidRequest(
-                f"{written(self._networks)} is not a subnet of this concentrator", field="subnet"
-            )
-        return subnet
+        return known_subnet(records, self._networks)
 
     def draft(self, known: CnciSubnet, host: HostView) -> MtuDraft:
         new = known.with_mtu(self._mtu)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from snnet.contract import DhcpScope, InvalidRequest, Operation, Plan
+from snnet.contract import DhcpScope, Operation, Plan
 from snnet.core.addressing import Networks, written
 from snnet.core.cnci_records import CnciRecords
 
@@ -14,7 +14,7 @@ from ..call import Call, Done, Draft
 from ..claims import Claim, Held
 from ..host import HostView
 from ..results import Event
-from .subnet_things import subnet_thing
+from .subnet_things import known_subnet, subnet_thing
 
 Alter = Callable[[DhcpScope, Callable[[], bool]], list[Operation]]
 """Returns the operations on a scope, from its record and a check whether it runs."""
@@ -56,13 +56,7 @@ class ChangeScope(Call[CnciRecords, DhcpScope, ScopeDraft, None]):
 
 def known_scope(records: CnciRecords, networks: Networks) -> DhcpScope:
     """Return the scope of a subnet; raise InvalidRequest if the node has no such subnet."""
-    subnet = records.subnets.get(networks)
-    if subnet is None:
-        raise InvalidRequest(
-            f"{written(networks)} is not a subnet of this concentrator: add_remote_subnet it first",
-            field="subnet",
-        )
-    return subnet.scope
+    return known_subnet(records, networks).scope
 
 
 def is_running(scope: DhcpScope, host: HostView) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from snnet.contract import IPAddress, Key, Noun, SharedSysctl
-from snnet.core.addressing import Networks
+from snnet.contract import InvalidRequest, IPAddress, Key, Noun, SharedSysctl
+from snnet.core.addressing import Networks, written
 from snnet.core.cnci_records import CnciRecords
 from snnet.core.subnets import SHARED, CnciSubnet, is_outside
 
@@ -20,6 +20,17 @@ FORWARDING: Thing = ("forwarding",)
 
 def subnet_thing(networks: Networks) -> Thing:
     return ("subnet", networks)
+
+
+def known_subnet(records: CnciRecords, networks: Networks) -> CnciSubnet:
+    """Return a subnet; raise InvalidRequest if the node has no such subnet."""
+    subnet = records.subnets.get(networks)
+    if subnet is None:
+        raise InvalidRequest(
+            f"{written(networks)} is not a subnet of this concentrator: add_remote_subnet it first",
+            field="subnet",
+        )
+    return subnet
 
 
 def far_things(records: CnciRecords, remote: IPAddress) -> set[Thing]:
