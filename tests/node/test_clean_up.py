@@ -12,7 +12,10 @@ import snnet
 from snnet.backends.fake import FakeFirewall
 from snnet.backends.fake.addresses import forget_link
 from snnet.contract import Add, Address, Remove
+from tests.node.test_cnci import neighbors
 from tests.node.world import UPLINKS, FakeWorld, World, container, port, vm
+
+Call = Callable[[Any], object]
 
 
 def lose_address(world: World) -> None:
@@ -161,6 +164,55 @@ def test_a_node_whose_firewall_is_not_installed_looks_and_cleans_up(
     assert "no firewall here" in line
     node.reset_network()
     assert fake.links() == []
+
+
+RATED = container(9, rate_to_guest="50mbit", rate_from_guest="10mbit")
+UNSEEN: dict[str, tuple[str, Call, Call, int]] = {
+    "mesh": (
+        "cnci",
+        lambda cnci: cnci.update_neighbors(neighbors(11, 30)),
+        lambda cnci: cnci.update_neighbors([]),
+        0,
+    ),
+    "tunnel": (
+        "cnci",
+        lambda cnci: cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21"),
+        lambda cnci: cnci.del_remote_subnet("10.1.0.0/24", 7, "192.0.2.21"),
+        1,
+    ),
+    "bridge": (
+        "cnci",
+        lambda cnci: cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21"),
+        lambda cnci: cnci.remove_subnet("10.1.0.0/24"),
+        1,
+    ),
+    "macvtap": (
+        "node",
+        lambda node: node.create_cnci_vnic(port()),
+        lambda node: node.destroy_cnci_vnic(port()),
+        0,
+    ),
+    "tap": (
+        "node", lambda node: node.create_vnic(vm(9)), lambda node: node.destroy_vnic(vm(9)), 2
+    ),
+    "veth and ifb": (
+        "node", lambda node: node.create_vnic(RATED), lambda node: node.destroy_vnic(RATED), 2
+    ),
+}  # fmt: skip
+"""The role of a node, a call that makes links and one that removes some, and how many stay."""
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_a_link_that_the_node_never_saw_is_removed(fake: FakeWorld, name: str) -> None:
+    """Another process of the same node made it."""
+    role, make, remove, staying = UNSEEN[name]
+    node, other = getattr(fake, role)(), getattr(fake, role)()
+    make(other)
+    other.close()
+    assert len(fake.links()) > staying
+    remove(node)
+    assert len(fake.links()) == staying
+    remove(node)
 
 
 def test_a_node_that_was_not_initialised_is_not_ready_for_a_reset(fake: FakeWorld) -> None:
