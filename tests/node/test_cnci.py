@@ -174,6 +174,16 @@ def test_of_many_entries_those_that_are_new_are_added_or_none(fake: FakeWorld) -
     cnci.add_remote_subnet("10.16.0.0/16", 7, "192.0.2.21")
     scope = cnci.dhcp("10.16.0.0/16")
     first = scope.add_entry("10.16.3.4")
+    asked: list[snnet.Plan] = []
+
+    class Reader:
+        def before_apply(self, plan: snnet.Plan) -> None:
+            asked.append(plan)
+
+    cnci.listeners.register(Reader())
+    scope.add_entries([first])
+    scope.remove_entry("10.16.3.9")
+    assert asked == []
     second, third = (
         replace(first, mac=snnet.mac_for(address), address=IPv4Address(address))
         for address in ("10.16.3.5", "10.16.3.6")
@@ -325,12 +335,14 @@ def test_the_configuration_reaches_the_scope(world: World) -> None:
     cnci.shutdown()
 
 
-def test_a_bridge_whose_name_was_taken_keeps_tunnels_and_entries(fake: FakeWorld) -> None:
+def test_a_bridge_whose_name_was_taken_keeps_what_the_subnet_has(fake: FakeWorld) -> None:
     """The bridge was deleted, and a foreign link has its name since."""
     cnci = fake.cnci()
-    name = cnci.add_remote_subnet(NET, 7, "192.0.2.21")
-    cnci.add_remote_subnet(NET, 7, "192.0.2.22")
+    fake.add(Tap(name="plug", group=0))
+    remotes = [snnet.Remote("192.0.2.21"), snnet.Remote("192.0.2.22")]
+    cnci.reconcile(subnets=[snnet.Subnet(NET, 7, remotes, link="plug", mtu=1400)])
     cnci.dhcp(NET).add_entry("10.1.0.9", hostname="web")
+    name = cnci.topology().subnets[0].bridge.name
     fake.delete(name)
     fake.add(Bridge(name=name, group=0))
     other = cnci.add_remote_subnet(NET, 7, "192.0.2.23")
@@ -339,6 +351,8 @@ def test_a_bridge_whose_name_was_taken_keeps_tunnels_and_entries(fake: FakeWorld
         "192.0.2.21", "192.0.2.22", "192.0.2.23",
     }  # fmt: skip
     assert [entry.hostname for entry in cnci.dhcp(NET).added] == ["web"]
+    (subnet,) = cnci.topology().subnets
+    assert (subnet.link, subnet.mtu, subnet.bridge.mtu) == ("plug", 1400, 1400)
     cnci.repair()
     (line,) = cnci.verify()
     assert f"bridge {name}" in line, "others' filters do not see what passes the foreign bridge"
