@@ -454,7 +454,10 @@ TABLE: dict[str, list[Case]] = {
     ],
     "Cnci.del_remote_subnet": [Case(concentrator, Kind.TEAR_DOWN, args=_given(NET, 7, NEAR))],
     "Cnci.follow": [Case(concentrator, Kind.SET_UP, args=lambda node: (_event(NEW, 9, NEAR),))],
-    "Cnci.remove_subnet": [Case(concentrator, Kind.TEAR_DOWN, args=_given(NET))],
+    "Cnci.remove_subnet": [
+        Case(concentrator, Kind.TEAR_DOWN, args=_given(NET)),
+        Case(concentrator, Kind.TEAR_DOWN, "unknown", args=_given(NEW), works=False),
+    ],
     "Cnci.dhcp": [Case(concentrator, Kind.LOOK, args=_given(NET))],
     "Cnci.leases": [Case(concentrator, Kind.LOOK, args=_given(NET))],
     "Cnci.update_neighbors": [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import snnet
-from snnet.contract import Announcement
+from snnet.contract import Announcement, Tap
 from snnet.system.netns import in_netns
 from tests.conftest import ip
 from tests.node.world import FakeWorld, RealWorld, World, container, vm
@@ -57,6 +57,16 @@ def test_a_concentrator_announces_what_it_has(fake: FakeWorld) -> None:
     (gateway,) = fake.kernel.announced
     assert gateway.renew, "guests may be behind another tunnel than before"
     assert said(fake)[0].startswith("10.1.0.1 with ")
+    cnci.add_remote_subnet(SUBNET, 7, "192.0.2.12")
+    assert said(fake) == [], "it is where it was"
+    cnci.dhcp(SUBNET).stop()
+    cnci.add_remote_subnet(SUBNET, 7, "192.0.2.12")
+    assert said(fake) == [], "its links were there"
+    fake.add(Tap(name="plug", group=0))
+    local = cnci.add_local_subnet("10.2.0.0/24", 8, "plug")
+    (gateway,) = fake.kernel.announced
+    assert not gateway.renew, "no tunnel is new"
+    said(fake)
     cnci.enable_nat(["eth0"])
     cnci.add_public_ip(PUBLIC, to="10.1.0.9", device="eth0")
     assert said(fake) == [f"{PUBLIC} by eth0"]
@@ -65,7 +75,12 @@ def test_a_concentrator_announces_what_it_has(fake: FakeWorld) -> None:
     cnci.close()
     fake.cnci()
     names = [(one.link, str(one.address)) for one in fake.kernel.announced]
-    assert names == [("eth0", "192.0.2.11"), (bridge, "10.1.0.1"), ("eth0", PUBLIC)]
+    assert names == [
+        ("eth0", "192.0.2.11"),
+        (bridge, "10.1.0.1"),
+        (local, "10.2.0.1"),
+        ("eth0", PUBLIC),
+    ]
 
 
 def test_a_node_that_only_looks_says_nothing(fake: FakeWorld) -> None:

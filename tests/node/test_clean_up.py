@@ -215,6 +215,20 @@ def test_a_link_that_the_node_never_saw_is_removed(fake: FakeWorld, name: str) -
     remove(node)
 
 
+@pytest.mark.parametrize("make", [vm, container])
+def test_a_vnic_that_the_node_never_saw_is_removed_with_all_that_it_has(
+    fake: FakeWorld, make: Callable[..., snnet.VnicConfig]
+) -> None:
+    node = fake.node()
+    node.create_vnic(vm(8))
+    before = fake.text()
+    cfg = make(9, rate_to_guest="50mbit", rate_from_guest="10mbit")
+    with fake.node() as other:
+        other.create_vnic(cfg)
+    node.destroy_vnic(cfg)
+    assert fake.text() == before
+
+
 def test_a_node_that_was_not_initialised_is_not_ready_for_a_reset(fake: FakeWorld) -> None:
     node = fake.node(init=False)
     with pytest.raises(snnet.InvalidRequest, match="not ready"):

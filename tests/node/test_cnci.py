@@ -11,6 +11,7 @@ import snnet
 from snnet.contract import (
     Address,
     Bridge,
+    Change,
     DhcpScope,
     Fdb,
     Gre,
@@ -198,6 +199,36 @@ def test_of_many_entries_those_that_are_new_are_added_or_none(fake: FakeWorld) -
         with pytest.raises(snnet.Conflict, match=r"10\.16\.3\.[56] belongs to"):
             scope.add_entries([third, wrong])
     assert scope.added == (first, second)
+
+
+def test_what_a_server_is_told(fake: FakeWorld) -> None:
+    """A start of what runs and a stop of what does not are no change."""
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    scope, told = cnci.dhcp(NET), list[tuple[bool, bool]]()
+
+    class Reader:
+        def before_apply(self, plan: snnet.Plan) -> None:
+            for step in plan:
+                assert isinstance(step, Change)
+                assert isinstance(step.noun, DhcpScope)
+                assert isinstance(step.old, DhcpScope)
+                told.append((step.old.running, step.noun.running))
+
+    cnci.listeners.register(Reader())
+    for call, steps in (
+        (scope.start, []),
+        (scope.reload, [(True, True)]),
+        (scope.restart, [(True, False), (False, True)]),
+        (scope.stop, [(True, False)]),
+        (scope.stop, []),
+        (scope.restart, [(False, True)]),
+        (scope.stop, [(True, False)]),
+        (scope.start, [(False, True)]),
+    ):
+        told.clear()
+        call()
+        assert told == steps
 
 
 def test_a_scope_of_an_unknown_subnet_is_a_mistake(world: World) -> None:

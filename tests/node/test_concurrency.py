@@ -432,6 +432,24 @@ def test_removals_of_one_subnet_at_once_take_the_subnet_along(slow: FakeWorld) -
     assert slow.links() == []
 
 
+def test_nodes_that_join_a_subnet_at_once_are_all_there(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    first, second, third = (f"192.0.2.{number}" for number in (21, 22, 23))
+    cnci.add_remote_subnet(NET, 7, first)
+    left = [third]
+
+    class Join:
+        def before_apply(self) -> None:
+            if left:
+                with ThreadPoolExecutor(1) as pool:
+                    pool.submit(cnci.add_remote_subnet, NET, 7, left.pop()).result(PATIENCE)
+
+    cnci.listeners.register(Join())
+    cnci.add_remote_subnet(NET, 7, second)
+    assert set(cnci.topology()["subnets"][NET]["tunnels"]) == {first, second, third}
+    assert cnci.verify() == []
+
+
 def test_of_two_last_vnics_destroyed_at_once_one_takes_the_subnet_along(fake: FakeWorld) -> None:
     node = fake.node()
     interval = sys.getswitchinterval()

@@ -471,7 +471,10 @@ def test_the_link_of_a_local_subnet(one: OneHost) -> None:
     cnci = one.cnci(made)
     inside = one.kernel.namespace(made.netns)
     raw = Gre(name="raw", local=IPv4Address("192.0.2.60"), tunnel_key=9)
-    assert inside.apply([Add(Bridge(name="bridge")), Add(raw)]).error is None
+    taken = Veth(name="taken", peer="taken-far", master="bridge")
+    assert inside.apply([Add(Bridge(name="bridge")), Add(raw), Add(taken)]).error is None
+    with pytest.raises(snnet.Conflict, match="taken is a port of bridge"):
+        cnci.add_local_subnet("10.1.0.0/24", 7, "taken")
     for wrong, words in (
         ("no-such", "not a link"),
         ("lo", "not a link"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from itertools import count
 from typing import Any
 
 import pytest
@@ -396,6 +397,111 @@ def test_a_new_key_leaves_rules_alone_that_are_not_named(world: World) -> None:
     }
     assert set(cnci.topology().rules) == rules
     assert cnci.verify() == []
+
+
+def test_a_new_key_keeps_the_rules_though_the_removal_failed_at_first() -> None:
+    for at in count(1):
+        world = FakeWorld("gre")
+        cnci = world.cnci()
+        cnci.reconcile(**everything())
+        rules = set(cnci.topology().rules)
+        wanted = [snnet.Subnet(ONE, 77, [NEAR, FAR]), snnet.Subnet(TWO, 8, [NEAR])]
+        world.kernel.fail(at=at, error="ENOMEM")
+        (failed,) = cnci.reconcile(subnets=wanted).failed
+        if not str(failed.error).startswith("remove_subnet"):
+            assert at > 10
+            return
+        cnci.reconcile(subnets=wanted)
+        assert cnci.topology()["subnets"][ONE]["subnet_key"] == 77, at
+        assert set(cnci.topology().rules) == rules, at
+        assert cnci.verify() == []
+        world.close()
+
+
+def test_a_port_stays_until_another_one_is_wanted() -> None:
+    cnci = FakeWorld("vxlan").cnci()
+    for port, has, action in (
+        (17000, 17000, "created"),
+        (17000, 17000, "kept"),
+        (None, 17000, "kept"),
+        (17001, 17001, "updated"),
+    ):
+        wanted = snnet.Subnet(ONE, 7, [snnet.Remote("192.0.2.21", port)])
+        assert actions(cnci.reconcile(subnets=[wanted])) == {("subnet", ONE): action}
+        (tunnel,) = cnci.topology().subnets[0].tunnels.values()
+        assert tunnel.wire_port == has
+    two = [snnet.Remote("192.0.2.21", 17001), snnet.Remote("192.0.2.22", 17002)]
+    other = [snnet.Remote("192.0.2.22", 17001), snnet.Remote("192.0.2.23", 17002)]
+    for remotes in (two, other):
+        cnci.reconcile(subnets=[snnet.Subnet(ONE, 7, remotes)])
+        (subnet,) = cnci.topology().subnets
+        ports = {remote: tunnel.wire_port for remote, tunnel in subnet.tunnels.items()}
+        assert ports == {remote.cn_ip: remote.port for remote in remotes}
+    assert cnci.verify() == []
+
+
+OTHER = {"protocol": "tcp", "device": "eth0", "port": 33009, "to": "10.1.0.8"}
+SECOND = snnet.Subnet((TWO,), 8, remotes=[NEAR])
+FAILING: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
+    "key": (
+        {"subnets": [snnet.Subnet(ONE, 9, [NEAR]), SECOND]},
+        ("subnet", ONE),
+        "remove_subnet 10.1.0.0/24",
+    ),
+    "subnet": ({"subnets": [SECOND]}, ("subnet", ONE), "remove_subnet 10.1.0.0/24"),
+    "node": (
+        {"subnets": [snnet.Subnet(ONE, 7, [NEAR], entries=[entry(9, "web")]), SECOND]},
+        ("subnet", ONE),
+        "del_remote_subnet 10.1.0.0/24 192.0.2.22",
+    ),
+    "entries": (
+        {"subnets": [snnet.Subnet(ONE, 7, [NEAR, FAR]), SECOND]},
+        ("subnet", ONE),
+        "dhcp reconcile 10.1.0.0/24",
+    ),
+    "mtu": (
+        {"subnets": [snnet.Subnet(ONE, 7, [NEAR, FAR], [entry(9, "web")], mtu=1300), SECOND]},
+        ("subnet", ONE),
+        "cap mtu of 10.1.0.0/24",
+    ),
+    "mesh": ({"neighbors": neighbors(11, 31)}, ("mesh",), "update_neighbors"),
+    "no mesh": ({"neighbors": []}, ("mesh",), "update_neighbors"),
+    "forward": ({"forwards": [OTHER]}, ("forward", "tcp", "eth0", "33009"), "reconcile"),
+    "no forward": ({"forwards": []}, ("forward", "tcp", "eth0", "33009"), "reconcile"),
+    "no exit": ({"exits": []}, ("exit", "eth0", ONE), "reconcile"),
+}
+"""What is wanted, the key of what fails, and the call that the error names."""
+
+
+@pytest.mark.parametrize(("wanted", "key", "call"), FAILING.values(), ids=FAILING)
+def test_what_fails_is_named_with_its_call_and_a_repeat_does_it(
+    fake: FakeWorld, wanted: dict[str, Any], key: tuple[str, ...], call: str
+) -> None:
+    cnci = fake.cnci()
+    cnci.reconcile(**everything())
+    fake.kernel.fail(at=1)
+    (item,) = cnci.reconcile(**wanted).failed
+    assert item.key == key
+    assert str(item.error).startswith(f"{call} ")
+    assert actions(cnci.reconcile(**wanted))[key] in ("updated", "removed")
+    assert cnci.verify() == []
+
+
+def test_a_rule_that_cannot_be_set_with_others_or_alone_fails(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.reconcile(**everything())
+    two = {"forwards": [FORWARD | {"port": 33009}, FORWARD | {"port": 81}], "nat": ["eth0"]}
+    for at in (1, 2):
+        fake.kernel.fail(at=at)
+    result = cnci.reconcile(**two)
+    key = ("forward", "tcp", "eth0", "81")
+    assert actions(result) == {
+        ("nat", "eth0"): "kept",
+        ("forward", "tcp", "eth0", "33009"): "kept",
+        key: "failed",
+    }
+    assert str(result.failed[0].error).startswith("reconcile failed")
+    assert actions(cnci.reconcile(**two))[key] == "created"
 
 
 def test_a_subnet_moves_from_a_peer_of_the_mesh_to_here_and_back(fake: FakeWorld) -> None:

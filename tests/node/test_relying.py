@@ -25,6 +25,7 @@ from snnet.contract import (
     Operation,
     Owned,
     Remove,
+    Route,
     Tap,
     Vxlan,
     Zone,
@@ -163,6 +164,18 @@ def test_a_rule_that_is_there_already_does_not_hinder_the_first_vnic(fake: FakeW
         assert fake.text() == before, rule
 
 
+ELSEWHERE = "198.51.100.21"
+"""A node in none of the networks that guests are kept away from anyway."""
+
+
+def one_subnet(world: FakeWorld) -> snnet.Cnci:
+    way = Route(destination=ip_network("198.51.100.0/24"), link="eth0")
+    assert world.kernel.apply([Add(way)]).error is None
+    cnci = world.cnci()
+    cnci.add_remote_subnet(NET, 7, ELSEWHERE)
+    return cnci
+
+
 WEB = snnet.Rule("in", "tcp", 80)
 TO_WEB = snnet.Rule("out", remote="group:web")
 
@@ -226,6 +239,8 @@ def test_what_others_changed_of_the_rules_a_call_relies_on_is_set_again(
     ("prepare", "call"),
     [
         *[RELYING[name][:2] for name in RELYING if "group" in name or name == "a subnet"],
+        (one_subnet, RELYING["a subnet"][1]),
+        (one_subnet, lambda cnci: cnci.add_remote_subnet(NEW, 9, ELSEWHERE)),
         (concentrator, lambda cnci: cnci.allow_external("eth0", bridge(cnci, SECOND))),
         (concentrator, lambda cnci: cnci.deny_external("eth0", bridge(cnci))),
     ],

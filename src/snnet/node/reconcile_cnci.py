@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -89,6 +90,8 @@ def _remove_subnets(
                 steps.run(RemoveSubnet(networks))
             except SnnetError as error:
                 steps.failed(_subnet_key(networks), error)
+                with suppress(SnnetError):  # a repeat takes them along to the new subnet
+                    steps.run(SetRules("reconcile", rules))
             else:
                 rekeyed[networks] = rules
     return rekeyed

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from snnet.contract import keyed
-from snnet.core import identity as ids
 from snnet.core.addressing import Networks, written
 from snnet.core.cnci_records import CnciRecords
 from snnet.core.planner import plan as make_plan
@@ -41,8 +39,7 @@ class CapMtu(Call[CnciRecords, CnciSubnet, MtuDraft, None]):
         new = known.with_mtu(self._mtu)
         own = [rule for rule in new.rules if not isinstance(rule, SHARED)]
         wanted = host.carried((new.bridge, *own, new.scope))
-        bridge = host.locate(ids.BRIDGE, (written(self._networks),), known.bridge)[1]
-        found = host.find((*own, new.scope)) | keyed([bridge] if bridge else [])
+        found = host.find_ours((new.bridge, *own, new.scope))
         scope = {subnet_thing(self._networks): {*found, *wanted}}
         return MtuDraft(make_plan(found, wanted), scope, subnet=new)
 

@@ -83,7 +83,7 @@ class SetPeers(Call[ComputeRecords, TenantSubnet | None, PeersDraft, None]):
             return PeersDraft(subnet=None)
         whole = is_whole(known, host) and not host.looking
         if whole and known.peers == self._peers:
-            return PeersDraft(subnet=known)
+            return PeersDraft(subnet=None)
         before = host.carried((*known.beside_tunnel, *known.reach))
         if whole:
             new, found = replace(known, peers=self._peers), before

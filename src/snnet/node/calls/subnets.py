@@ -327,19 +327,19 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
         return Whole(subnet, rules, others or records.mesh is not None, leaving)
 
     def draft(self, known: Whole, host: HostView) -> Draft:
-        bridge = known.subnet.bridge if known.subnet else None
-        link = host.locate(ids.BRIDGE, (written(self._networks),), bridge)[1]
-        found = keyed([link] if link is not None else [])
-        scope: dict[Thing, set[Key]] = {subnet_thing(self._networks): set(found)}
-        if known.subnet is not None:
+        if known.subnet is None:
+            link = host.locate(ids.BRIDGE, (written(self._networks),))[1]
+            found = keyed([link] if link is not None else [])
+            scope: dict[Thing, set[Key]] = {subnet_thing(self._networks): set(found)}
+        else:
             far = keyed(kept_from(host.site, known.leaving))
             nouns = [
                 noun
                 for noun in host.carried(known.subnet.nouns()).values()
                 if not (known.others and isinstance(noun, SHARED) and noun.key not in far)
             ]
-            found |= host.find_ours(nouns)
-            scope |= things_of(known.subnet, found.values())
+            found = host.find_ours(nouns)
+            scope = things_of(known.subnet, found.values())
         for rule in known.rules:
             there = host.find(with_addresses(rule))
             found |= there
