@@ -632,6 +632,9 @@ def test_a_public_ip_comes_from_the_floating_pool(
     pool = config(floating_pool=["203.0.113.5", "203.0.113.6"])
     cnci, _ = cnci_with_a_subnet(make_cnci, config=pool)
     refused(kernel, "address", cnci.add_public_ip, "203.0.113.7", to="10.1.0.9", device="eth0")
+    other = {"address": "203.0.113.7", "to": "10.1.0.9", "device": "eth0"}
+    refused(kernel, "public_ips[0].address", cnci.reconcile, public_ips=[other])
+    refused(kernel, "atomic", cnci.reconcile, atomic="yes")
     cnci.add_public_ip("203.0.113.6", to="10.1.0.9", device="eth0")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -202,3 +202,13 @@ def check_many(value: object, field: str, check: Callable[[object, str], Any]) -
     if isinstance(value, no_list) or not isinstance(value, Iterable):
         raise InvalidRequest(f"{shown(value)} is not a list", field=field)
     return tuple(check(item, f"{field}[{number}]") for number, item in enumerate(value))
+
+
+@contextlib.contextmanager
+def part_of(field: str) -> Iterator[None]:
+    """Name an item in the errors about one of its own fields: "forwards[1]", "forwards[1].to"."""
+    try:
+        yield
+    except InvalidRequest as error:
+        said = str(error).removeprefix(f"{error.field}: ")
+        raise InvalidRequest(said, field=f"{field}.{error.field}") from error

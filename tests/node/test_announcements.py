@@ -75,12 +75,8 @@ def test_a_concentrator_announces_what_it_has(fake: FakeWorld) -> None:
     cnci.close()
     fake.cnci()
     names = [(one.link, str(one.address)) for one in fake.kernel.announced]
-    assert names == [
-        ("eth0", "192.0.2.11"),
-        (bridge, "10.1.0.1"),
-        (local, "10.2.0.1"),
-        ("eth0", PUBLIC),
-    ]
+    gateways = [(bridge, "10.1.0.1"), (local, "10.2.0.1")]
+    assert sorted(names) == sorted([("eth0", "192.0.2.11"), *gateways, ("eth0", PUBLIC)])
 
 
 def test_a_node_that_only_looks_says_nothing(fake: FakeWorld) -> None:

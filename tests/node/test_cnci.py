@@ -229,6 +229,11 @@ def test_what_a_server_is_told(fake: FakeWorld) -> None:
         told.clear()
         call()
         assert told == steps
+    cnci.close()
+    watched = fake.cnci(read_only=True).dhcp(NET)
+    for name in ("start", "reload", "restart", "stop"):
+        with pytest.raises(snnet.InvalidRequest, match=f"refuses dhcp {name}"):
+            getattr(watched, name)()
 
 
 def test_a_scope_of_an_unknown_subnet_is_a_mistake(world: World) -> None:
@@ -362,6 +367,7 @@ def test_the_configuration_reaches_the_scope(world: World) -> None:
     scope = cnci.drivers.dhcp.find(scope_on(bridge))
     assert isinstance(scope, DhcpScope)
     assert (scope.mtu, scope.reserved, scope.domain) == (1300, 9, "tenant.example")
+    assert scope.dns is True
     assert str(cnci.dhcp(NET).entries[0].address) == "10.1.0.11"
     cnci.shutdown()
 

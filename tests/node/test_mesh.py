@@ -221,6 +221,18 @@ def test_two_tenants_with_the_same_addresses(world: World) -> None:
     assert cn.verify() == []
 
 
+def test_a_guest_elsewhere_may_have_the_address_of_another_tenants_guest_here(
+    fake: FakeWorld,
+) -> None:
+    cn = node(fake)
+    cn.create_vnic(guest())
+    cn.create_vnic(guest(8, tenant=2))
+    cn.set_peers("t1", "s1", [EIGHT, SEVEN])
+    assert entries(fake) == REACH
+    with pytest.raises(snnet.Conflict, match="subnet s3 of tenant t2 is not on this node"):
+        cn.set_peers("t2", "s3", [EIGHT])
+
+
 def test_every_firewall_guards_the_tunnel(walled: World) -> None:
     """Nobody but the members sends to it, and of those that left nobody either."""
     cn = node(walled)

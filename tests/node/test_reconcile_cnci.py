@@ -18,6 +18,11 @@ NEAR, FAR = snnet.Remote("192.0.2.21"), snnet.Remote("192.0.2.22")
 GUEST = "10.1.0.9"
 
 
+OWN = snnet.Remote("192.0.2.11")
+DOOR = {"protocol": "tcp", "device": "eth0", "port": 80, "to": GUEST}
+DOOR_OF_ALL = {"address": "203.0.113.6", "to": GUEST, "device": "eth0"}
+
+
 def entry(number: int, hostname: str | None = None) -> snnet.DhcpEntry:
     address = f"10.1.0.{number}"
     return snnet.DhcpEntry(
@@ -260,6 +265,12 @@ def test_every_operation_fails_once_and_atomic_leaves_nothing() -> None:
         ({"forwards": [{"protokol": "tcp"}]}, "forwards[0].protokol"),
         ({"public_ips": ["203.0.113.5"]}, "public_ips[0]"),
         ({"neighbors": ["x"]}, "neighbors[0]"),
+        ({"subnets": [snnet.Subnet(ONE, 7), snnet.Subnet(TWO, 8, [OWN])]}, "subnets[1].cn_ip"),
+        ({"nat": [{"device": "eth0", "nat66": "yes"}]}, "nat[0].nat66"),
+        ({"nat": [{"device": 5}]}, "nat[0].device"),
+        ({"forwards": [DOOR, DOOR | {"port": 81, "to": "x"}]}, "forwards[1].to"),
+        ({"public_ips": [DOOR_OF_ALL | {"address": "::1"}]}, "public_ips[0].address"),
+        ({"public_ips": [DOOR_OF_ALL | {"to": None}]}, "public_ips[0].to"),
     ],
 )
 def test_what_is_malformed_touches_nothing(

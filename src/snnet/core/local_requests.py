@@ -17,6 +17,7 @@ from snnet.checks import (
     check_many,
     check_network,
     check_type,
+    part_of,
 )
 from snnet.contract import InvalidRequest, IPAddress, IPNetwork, PortForward
 
@@ -245,7 +246,7 @@ def _versions(subnets: Iterable[LocalSubnet]) -> set[int]:
 
 def _rules(forward: HostForward, site: Site, served: set[int], field: str) -> Door:
     rules: list[PortForward] = []
-    try:
+    with part_of(field):
         sources = check_many(forward.sources, "sources", check_network)
         address = own_address(forward.address)
         asked = {address.version} if address else {one.version for one in sources} or served
@@ -263,7 +264,4 @@ def _rules(forward: HostForward, site: Site, served: set[int], field: str) -> Do
                 address=address,
                 sources=sources if address else [one for one in sources if one.version == version],
             )
-    except InvalidRequest as error:
-        said = str(error).removeprefix(f"{error.field}: ")
-        raise InvalidRequest(said, field=f"{field}.{error.field}") from error
     return tuple(rules)

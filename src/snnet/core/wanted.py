@@ -16,6 +16,7 @@ from snnet.checks import (
     check_mac,
     check_many,
     check_type,
+    part_of,
     shown,
 )
 from snnet.config import Neighbor
@@ -153,11 +154,11 @@ def wanted_set(
     def subnet(value: object, field: str) -> tuple[Subnet, Sequence[RemoteSubnet]]:
         wanted = check_type(value, field, Subnet)
         scoping.check(wanted.networks)
-        if wanted.link is not None:
-            local = local_subnet(site, wanted.networks, wanted.key, wanted.link)
-            requests = [local, *(one for one in _requests(wanted, site) if one.remote)]
-        else:
+        with part_of(field):
             requests = _requests(wanted, site)
+            if wanted.link is not None:
+                local = local_subnet(site, wanted.networks, wanted.key, wanted.link)
+                requests = [local, *(one for one in requests if one.remote)]
         return wanted, [replace(one, mtu=wanted.mtu) for one in requests]
 
     def key(noun: Noun) -> list[Hashable]:
@@ -167,16 +168,20 @@ def wanted_set(
         if isinstance(value, str):
             return masquerade(site.owner, device=check_link_name(value, field))
         given = _arguments(value, field, Masquerade, _MASQUERADE)
-        return masquerade(site.owner, **given | {"device": check_link_name(given["device"], field)})
+        with part_of(field):
+            given["device"] = check_link_name(given["device"], "device")
+            return masquerade(site.owner, **given)
 
     def forward(value: object, field: str) -> list[PortForward]:
-        return port_forwards(site.owner, **_arguments(value, field, PortForward, _FORWARD))
+        given = _arguments(value, field, PortForward, _FORWARD)
+        with part_of(field):
+            return port_forwards(site.owner, **given)
 
     def public(value: object, field: str) -> PublicIp:
         gateway = site.public_gateway
-        return public_ip(
-            site.owner, pool, gateway, **_arguments(value, field, PublicIp, _PUBLIC_IP)
-        )
+        given = _arguments(value, field, PublicIp, _PUBLIC_IP)
+        with part_of(field):
+            return public_ip(site.owner, pool, gateway, **given)
 
     each_forward = _checked(
         forwards, "forwards", _once(forward, lambda rules: [rule.key for rule in rules])

@@ -84,7 +84,7 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
         if mesh is not None:
             rules = host.carried((*mesh_rules(host.site, mesh), *mesh.guards(owner)))
         else:
-            rules = host.carried(inside(host.site, old.link if old else Link(name=name)))
+            rules = host.carried(inside(host.site, Link(name=name)))
         gone = kept_from(host.site, known.leaving)
         stale = host.carried((*old.guards(owner), *gone)) if old else {}
         found = _found_on(link, host) | host.find((rules | stale).values())

@@ -105,7 +105,7 @@ class AddSubnet(Call[CnciRecords, Known, SubnetDraft, str]):
             return Claim(frozenset({*mine, SUBNETS, FORWARDING, subnet}))
         if self._networks in records.subnets:
             return Claim(frozenset(mine), frozenset({subnet, FORWARDING}))
-        return Claim(frozenset({*mine, SUBNETS, subnet}), frozenset({FORWARDING}))
+        return Claim(frozenset({*mine, SUBNETS, subnet}))
 
     def read(self, records: CnciRecords, claim: Claim) -> Known:
         records.check_subnet(self._networks, self._key)
