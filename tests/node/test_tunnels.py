@@ -108,6 +108,8 @@ def test_two_vxlan_tunnels_with_one_port_and_key_are_a_conflict(
     cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
     with pytest.raises(snnet.Conflict, match=rf"{remote}.*192\.0\.2\.21") as caught:
         cnci.add_remote_subnet("10.1.0.0/24", 7, remote, port)
+    with pytest.raises(snnet.Conflict):
+        cnci.plan_add_remote_subnet("10.1.0.0/24", 7, remote, port)
     assert caught.value.state is snnet.State.UNTOUCHED
     assert len(_tunnels(world)) == 1
 
