@@ -51,8 +51,7 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
     def __init__(self, site: Site, tenant_id: str, entries: Sequence[Neighbor]) -> None:
         self._tenant_id = tenant_id
         self._entries = entries
-        name = next(ids.names(site.owner, ids.MESH, tenant_id))
-        self._wanted = build_mesh(site, tenant_id, entries, name)
+        self._wanted = build_mesh(site, tenant_id, entries, "")  # a draft finds the name
         self.mode = Mode.PRESS_ON if self._wanted is None else Mode.ALL_OR_NOTHING
 
     def claim(self, records: CnciRecords, alone: bool, held: Held) -> Claim:
