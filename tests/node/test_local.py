@@ -225,8 +225,9 @@ def test_the_wanted_set(one: OneHost) -> None:
         ("acme", "updated"),
     ]
     assert one.cn.reconcile(concentrators=None).items == []
-    with pytest.raises(snnet.InvalidRequest, match="twice"):
+    with pytest.raises(snnet.InvalidRequest, match="twice") as caught:
         one.cn.reconcile(concentrators=[config(), config()])
+    assert caught.value.field == "concentrators[1]"
 
 
 def test_a_restarted_node_knows_everything(one: OneHost) -> None:

@@ -202,6 +202,23 @@ def test_an_ifb_of_others_is_left_alone(world: World) -> None:
         assert block_of(world).name == name
 
 
+def test_an_ifb_keeps_its_second_name(fake: FakeWorld) -> None:
+    """While the first one is a foreign link's, and when it is free again."""
+    node = fake.node()
+    planned = [one.noun for one in node.plan_create_vnic(vm(9, **RATES))]
+    (first,) = (noun for noun in planned if isinstance(noun, Ifb))
+    fake.add(Ifb(name=first.name, group=0))
+    made = node.create_vnic(vm(9, **RATES)).vnic
+    assert node.update_vnic(vm(9, rate_from_guest="20mbit")).link == made.link
+    (second,) = {str(key[1]) for key in fake.kernel.snapshot({Ifb})} - {first.name}
+    assert node.verify() == []
+    fake.delete(first.name)
+    node.update_vnic(vm(9, rate_from_guest="30mbit"))
+    assert block_of(fake).name == second
+    assert limits(fake) == ["Shaper 30mbit", "Ifb 0bit", "Redirect 0bit"]
+    assert node.verify() == []
+
+
 def test_a_kernel_that_cannot_limit_rates_is_said_before_anything_is_touched() -> None:
     for gap, rates in (
         ("tbf", {"rate_to_guest": "1mbit"}),

@@ -219,7 +219,7 @@ def test_renamed_links_of_a_concentrator(world: World, kind: str) -> None:
     assert world.links() == []
 
 
-@pytest.mark.parametrize("cfg", [vm(10), container(10)], ids=["tap", "veth"])
+@pytest.mark.parametrize("cfg", [vm(10), container(10), vm(9)], ids=["tap", "veth", "the same tap"])
 def test_a_bridge_whose_name_was_taken_gets_no_port(world: World, cfg: snnet.VnicConfig) -> None:
     """The bridge was deleted, and a foreign link has its name since."""
     node = world.node()

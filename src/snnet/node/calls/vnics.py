@@ -118,20 +118,11 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         self._requests = requests
         self._gone = dict.fromkeys(gone)
         self._updated = frozenset(updated)
-        self._left: dict[SubnetId, None] = {}
+        self._left = dict.fromkeys([*(identity[:2] for identity in gone), *left])
         """Subnets that VNICs leave, or have left."""
-        for identity in gone:
-            self._left[identity[:2]] = None
-        self._left.update(dict.fromkeys(left))
-        self._subnets: dict[SubnetId, None] = {}
-        self.intends = False
-        for request in requests:
-            self._subnets[request.id[:2]] = None
-            if not request.policy.is_plain:
-                self.intends = True
-        self._subnets.update(self._left)
-        if len(requests) > 1:
-            check_apart(requests)
+        self._subnets = dict.fromkeys([*(one.id[:2] for one in requests), *self._left])
+        self.intends = any(not request.policy.is_plain for request in requests)
+        check_apart(requests)
 
     # -- claiming --------------------------------------------------------------------
 
@@ -373,7 +364,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         vnic, subnet = records.vnic(identity), records.subnets.get(identity[:2])
         info = None
         records.lost_ports = records.lost_ports.without([identity], left)
-        if vnic and not (left and left & keyed(vnic.nouns()).keys()):
+        if vnic and left.isdisjoint(noun.key for noun in vnic.nouns()):
             records.drop_vnic(identity)
             container = vnic.role is VnicRole.TENANT_CONTAINER
             if subnet and container and not records.containers(subnet.id):
