@@ -79,8 +79,9 @@ def test_what_is_wrong_touches_nothing_else(fake: FakeWorld, atomic: bool) -> No
     before = state(fake, node)
     wrong = [vm(9), vm(10, ip="10.9.0.9"), vm(11)]
     if atomic:
-        with pytest.raises(snnet.InvalidRequest):
+        with pytest.raises(snnet.InvalidRequest, match=r"^cfgs\[1\]\.ip: 10\.9\.0\.9") as caught:
             node.create_vnics(wrong, atomic=True)
+        assert caught.value.field == "cfgs[1].ip"
         assert state(fake, node) == before
         return
     results = node.create_vnics(wrong)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import snnet
 from snnet.node.claims import Claim, nobody
 from snnet.node.engine import Engine
 from tests.node.every_call import (
@@ -26,7 +27,7 @@ from tests.node.every_call import (
     routed,
     space,
 )
-from tests.node.world import FakeWorld, container, port, vm
+from tests.node.world import FakeWorld, World, container, port, vm
 
 
 class Claimed(Exception):
@@ -55,6 +56,16 @@ def forward(number: int, protocol: str = "tcp") -> Callable[[Any], object]:
     return lambda cnci: cnci.add_port_forward(
         protocol=protocol, device="eth0", port=number, to=GUEST
     )
+
+
+SIX: dict[str, Any] = {"subnet_number": 6, "subnet": "fd00:1::/64"}
+
+
+def six(world: World) -> snnet.ComputeNode:
+    """A node with a guest that has IPv6 alone: the default MAC is a hash of the address."""
+    node = world.node()
+    node.create_vnic(vm(9, **SIX, ip="fd00:1::9"))
+    return node
 
 
 PAIRS: dict[str, tuple[Callable[..., Any], Callable[[Any], object], Callable[[Any], object], bool]]
@@ -202,6 +213,38 @@ PAIRS = {
         local,
         create(10),
         lambda node: node.destroy_vnic(container(9)),
+        False,
+    ),
+    "two VNICs of a local subnet": (local, create(10), create(11), False),
+    "two VNICs of a routed subnet": (routed, create(10), create(11), False),
+    "two new routed subnets": (
+        routed,
+        create(10, subnet_number=5),
+        create(11, subnet_number=6),
+        True,
+    ),
+    "a new routed subnet, and the last VNIC of another": (
+        routed,
+        create(10, subnet_number=5),
+        lambda node: node.destroy_vnic(container(9)),
+        True,
+    ),
+    "the last VNIC of a routed subnet, and another subnet": (
+        routed,
+        create(10, subnet_number=2),
+        lambda node: node.destroy_vnic(container(9)),
+        False,
+    ),
+    "one default MAC of two IPv6 addresses": (
+        six,
+        create(10, **SIX, ip="fd00:1::1c:d519"),
+        create(11, **SIX, ip="fd00:1::16:fbe7"),
+        True,
+    ),
+    "two IPv6 addresses": (
+        six,
+        create(10, **SIX, ip="fd00:1::a"),
+        create(11, **SIX, ip="fd00:1::b"),
         False,
     ),
     "peers of two subnets": (

@@ -235,6 +235,8 @@ def test_a_multi_queue_tap_hands_over_one_descriptor_a_queue(world: World) -> No
     assert len(made.fds) == len(set(made.fds)) == 4
     assert not any(os.get_inheritable(fd) for fd in made.fds)
     assert node.create_vnic(vm(9, queues=4)).vnic.fds == ()
+    for again in (node.create_vnic(vm(9, queues=2)).vnic, node.update_vnic(vm(9, queues=2))):
+        assert again.queues == 4, "the kernel tells only whether there are several"
     link = world.link(made.link_name)
     assert isinstance(link, Tap)
     assert link.multi_queue
@@ -254,7 +256,7 @@ def test_a_multi_queue_tap_hands_over_one_descriptor_a_queue(world: World) -> No
         ({"queues": 2}, "queues"),
         ({"role": snnet.VnicRole.TENANT_CONTAINER}, "role tenant-vm"),
         ({"subnet": "10.1.0.0/25"}, "subnet 10.1.0.0/24"),
-        ({"subnet_key": 55}, "subnet_key 101"),
+        ({"subnet_key": 55}, r"subnet_key 101 .*VNICs on this node \(v9\) first"),
         ({"concentrator_id": "other"}, "concentrator_id cnci-1"),
         ({"concentrator_ip": "192.0.2.99"}, "concentrator_ip 192.0.2.101"),
     ],

@@ -196,6 +196,8 @@ def test_reconcile_has_exactly_these_groups(walled: World, atomic: bool) -> None
     assert actions(done) == {"a": "kept", "b": "kept", "v9": "kept"}
     circle[1] = replace(circle[1], members=["10.1.0.5"])
     assert actions(node.reconcile(groups=circle, atomic=atomic)) == {"a": "kept", "b": "updated"}
+    circle = [replace(group, members=["10.1.0.6"]) for group in circle]
+    assert actions(node.reconcile(groups=circle, atomic=atomic)) == {"a": "updated", "b": "updated"}
     assert node.reconcile(vnics=vnics, atomic=atomic).failed == []
     assert len(node.topology().groups) == 2
     assert node.verify() == []

@@ -230,6 +230,26 @@ def test_the_wanted_set(one: OneHost) -> None:
     assert caught.value.field == "concentrators[1]"
 
 
+def test_a_wrong_concentrator_fails_alone_and_stays(one: OneHost) -> None:
+    one.cn.reconcile(concentrators=[config(), config("other", 33023)])
+    wanted = [config("other", 33024), config(forwards=[snnet.HostForward(protocol="tcp", port=0)])]
+    done = one.cn.reconcile(concentrators=wanted)
+    assert [(item.key[1], item.action) for item in done.items] == [
+        ("acme", "failed"),
+        ("other", "updated"),
+    ]
+    error = done.failed[0].error
+    assert isinstance(error, snnet.InvalidRequest)
+    assert error.field == "forwards[0].port"
+    assert {made.forwards[0].port for made in one.cn.topology().concentrators} == {33022, 33024}
+    for wrong, field in ((wanted[1], "[0].forwards[0].port"), ("acme", "[0]")):
+        with pytest.raises(snnet.InvalidRequest, match=r"^concentrators\[0\]") as caught:
+            one.cn.reconcile(concentrators=[wrong], atomic=True)  # type: ignore[list-item]
+        assert caught.value.field == f"concentrators{field}"
+    with pytest.raises(snnet.InvalidRequest, match=r"^concentrators\[0\]: 'acme' is not a"):
+        one.cn.reconcile(concentrators=["acme"])  # type: ignore[list-item]
+
+
 def test_a_restarted_node_knows_everything(one: OneHost) -> None:
     one.serve(config())
     guest = one.guest(9)

@@ -18,6 +18,7 @@ from snnet.backends.fake.driver import FakeDriver
 from snnet.contract import ApiError, Key, Operation, Plan, error_for
 from snnet.node.call import Call, Draft
 from snnet.node.claims import WHOLE_NODE, Claim
+from snnet.node.deadline import NO_LIMIT
 from snnet.node.drivers import Drivers
 from tests.node.every_call import CASES, Case, Kind, call_classes, public_methods
 from tests.node.world import FakeWorld, World
@@ -502,6 +503,24 @@ def test_a_cancelled_call_names_its_method(case: Case) -> None:
     token.set()
     with pytest.raises(snnet.Cancelled, match=f"^{case.method.partition('.')[2]}.* was cancelled"):
         case(node, cancel=token)
+    assert state(world, node) == before
+    world.close()
+
+
+@named()
+def test_a_call_that_waits_ends_at_its_time_limit(case: Case) -> None:
+    if not case.takes("timeout") or case.method.endswith(".init"):
+        return
+    world = FakeWorld("gre")
+    node = case.prepare(world)
+    before = state(world, node)
+    with node._ready().claims.hold(lambda _: WHOLE_NODE, NO_LIMIT):
+        result, raised = run(case, node, timeout=0.01)
+    errors = [raised] if raised else [item.error for item in items(result)]
+    assert errors
+    for error in errors:
+        assert isinstance(error, snnet.Timeout)
+        assert re.match(rf"{case.method.partition('.')[2]}\b.* was not done within", str(error))
     assert state(world, node) == before
     world.close()
 

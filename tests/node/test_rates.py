@@ -219,6 +219,20 @@ def test_an_ifb_keeps_its_second_name(fake: FakeWorld) -> None:
     assert node.verify() == []
 
 
+def test_the_same_create_replaces_an_ifb_whose_name_was_taken(fake: FakeWorld) -> None:
+    node = fake.node()
+    made = node.create_vnic(vm(9, **RATES)).vnic
+    name = block_of(fake).name
+    fake.delete(name)
+    foreign = Ifb(name=name, group=0)
+    fake.add(foreign)
+    assert node.create_vnic(vm(9, **RATES)).vnic.link == made.link
+    assert len(fake.kernel.snapshot({Ifb})) == 2
+    assert node.verify() == []
+    node.destroy_vnic(vm(9))
+    assert block_of(fake).alias == ""
+
+
 def test_a_kernel_that_cannot_limit_rates_is_said_before_anything_is_touched() -> None:
     for gap, rates in (
         ("tbf", {"rate_to_guest": "1mbit"}),

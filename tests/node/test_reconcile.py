@@ -363,6 +363,8 @@ def test_a_subnet_that_an_unfinished_removal_left_is_made_again_with_another_key
     monkeypatch.undo()
     result = node.reconcile(vnics=[vm(9, subnet_key=77)])
     assert actions(result) == {"v9": "created"}
+    events = [event for event in result.events if isinstance(event, snnet.TunnelEvent)]
+    assert [(event.type, event.subnet_key) for event in events] == [(DEL, 101), (ADD, 77)]
     assert [subnet.key for subnet in node.topology().subnets] == [77]
     assert node.verify() == []
 

@@ -13,6 +13,7 @@ import pytest
 
 import snnet
 from snnet.backends.fake import FakeFirewall
+from snnet.backends.fake.driver import FakeDriver
 from snnet.contract import (
     Add,
     Bridge,
@@ -33,7 +34,21 @@ from snnet.contract import (
 )
 from snnet.node.noted import noted
 from snnet.system.host import RealHost
-from tests.node.every_call import FAR, GUEST, NEAR, NET, NEW, SECOND, bridge, concentrator, grouped
+from tests.node.every_call import (
+    FAR,
+    GUEST,
+    NEAR,
+    NET,
+    NEW,
+    SECOND,
+    bridge,
+    bridged,
+    concentrator,
+    grouped,
+    local,
+    meshed,
+    routed,
+)
 from tests.node.world import FakeWorld, RealWorld, vm
 
 
@@ -235,9 +250,44 @@ def test_what_others_changed_of_the_rules_a_call_relies_on_is_set_again(
     assert again == relied
 
 
+def seen(world: FakeWorld) -> snnet.ComputeNode:
+    """A node that looked at its groups after another node changed the firewall."""
+    node = grouped(world)
+    world.node("cn-2").set_group("t1", "web")
+    node.create_vnic(vm(10, groups=["web"]))
+    return node
+
+
+NEXT = {"bridged": bridged, "routed": routed, "local": local, "meshed": meshed}
+
+
+@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("prepare", NEXT.values(), ids=NEXT)
+def test_a_next_vnic_takes_one_try(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, prepare: Prepare, tells: bool
+) -> None:
+    """Whether the rules of its subnet are looked at or not."""
+    node = prepare(fake)
+    planned = [*map(str, node.plan_create_vnic(vm(10)))]
+    performed: list[str] = []
+    perform: Any = FakeDriver.perform
+
+    def noting(driver: FakeDriver, operation: Operation) -> Any:
+        performed.append(str(operation))
+        return perform(driver, operation)
+
+    monkeypatch.setattr(FakeDriver, "perform", noting)
+    if not tells:
+        monkeypatch.setattr(FakeFirewall, "epoch", lambda self: None)
+    node.create_vnic(vm(10))
+    assert sorted(performed) == sorted(planned)
+
+
 @pytest.mark.parametrize(
     ("prepare", "call"),
     [
+        *[(prepare, lambda node: node.create_vnic(vm(10))) for prepare in NEXT.values()],
+        (seen, lambda node: node.create_vnic(vm(11, groups=["web"]))),
         *[RELYING[name][:2] for name in RELYING if "group" in name or name == "a subnet"],
         (one_subnet, RELYING["a subnet"][1]),
         (one_subnet, lambda cnci: cnci.add_remote_subnet(NEW, 9, ELSEWHERE)),

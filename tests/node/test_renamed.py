@@ -80,9 +80,14 @@ def test_a_copied_alias_is_an_orphan_and_costs_the_real_link_nothing(world: Worl
     assert world.links() == []
 
 
-@pytest.mark.parametrize("kind", ["bridge", "tunnel"])
-def test_a_renamed_bridge_or_tunnel_of_a_subnet(world: World, kind: str) -> None:
-    node = world.node()
+@pytest.mark.parametrize(
+    ("topology", "kind"),
+    [("hub", "bridge"), ("hub", "tunnel"), ("local", "bridge"), ("mesh", "bridge"),
+     ("mesh", "tunnel")],
+)  # fmt: skip
+def test_a_renamed_bridge_or_tunnel_of_a_subnet(world: World, topology: str, kind: str) -> None:
+    tunnel = "vxlan" if topology == "mesh" else world.tunnel
+    node = world.node(config=world.config(topology=topology, tunnel=tunnel))
     node.create_vnic(vm(9))
     link = getattr(node.topology().subnets[0], kind)
     rename(world, link.name)

@@ -268,13 +268,12 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         else:
             check_same_subnet(subnet, request)
         kind = ids.VM if request.role is VnicRole.TENANT_VM else ids.CONTAINER
-        link = None
         if look or (kind, *identity) in known.strays:
             # One of another role has another name.
             before = old.link if old is not None and old.role is request.role else None
             name, link = host.locate(kind, identity, before, strays=known.strays)
         else:
-            name = host.name(kind, identity)
+            name, link = host.name(kind, identity), None
         block = ""
         if request.policy.rate_from_guest is not None:
             block = block_name(host, identity, old, look=look)
@@ -322,7 +321,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         left = done.left
         gone = [self._publish_gone(records, identity, left) for identity in self._gone]
         closed: list[Event] = []
-        subnets = [identity[:2] for identity in self._gone] if draft.closed else []
+        subnets = [identity[:2] for identity in self._gone]
         for subnet in draft.closed:
             for event in records.forget(subnet, left):
                 if subnet.id in subnets:
