@@ -20,6 +20,7 @@ import snnet
 import snnet.node.calls
 from snnet.contract import DhcpEntry, Veth
 from snnet.node.call import Call
+from snnet.node.claims import nobody
 from snnet.node.scopes import ScopeControl
 from tests.node.test_cnci import neighbors
 from tests.node.world import World, container, port, vm
@@ -435,7 +436,14 @@ TABLE: dict[str, list[Case]] = {
         Case(meshed, Kind.TEAR_DOWN, "mesh", args=_given("t1", "c1")),
         Case(local, Kind.TEAR_DOWN, "unknown", args=_given("t1", "c9"), works=False),
     ],
-    "ComputeNode.reserve": [Case(bridged, Kind.LOOK, args=_given(lambda identity: False))],
+    "ComputeNode.reserve": [
+        Case(
+            bridged,
+            Kind.LOOK,
+            args=_given(nobody),
+            options={"concentrators": nobody, "groups": nobody},
+        )
+    ],
     "ComputeNode.reset_network": [*_both(Kind.TEAR_DOWN)],
     # -- concentrators
     "Cnci.add_remote_subnet": [

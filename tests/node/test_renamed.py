@@ -17,10 +17,10 @@ from tests.node.world import FakeWorld, World, container, port, vm
 NEW = "renamed0"
 
 
-def rename(world: World, name: str) -> None:
+def rename(world: World, name: str, new: str = NEW) -> None:
     link = world.link(name)
     assert link is not None
-    changes: dict[str, Any] = {"name": NEW, "index": 0}
+    changes: dict[str, Any] = {"name": new, "index": 0}
     if isinstance(link, Veth):
         changes["peer"] = "renamed0-far"
     world.delete(name)
@@ -101,6 +101,23 @@ def test_a_renamed_bridge_or_tunnel_of_a_subnet(world: World, topology: str, kin
         node.destroy_vnic(vm(9))
     node.reset_network()
     assert world.links() == []
+
+
+def test_a_destroy_names_everything_that_was_renamed(world: World) -> None:
+    node = world.node()
+    vnics = [node.create_vnic(vm(number)).vnic for number in (8, 9)]
+    (subnet,) = node.topology().subnets
+    links = [*(vnic.link for vnic in vnics), subnet.tunnel, subnet.bridge]
+    names = {f"renamed{number}": link.name for number, link in enumerate(links) if link}
+    for new, name in names.items():
+        rename(world, name, new)
+    with pytest.raises(snnet.Incomplete) as caught:
+        node.destroy_vnics([vm(8), vm(9)])
+    assert {link.key[1] for link in caught.value.leftovers} == names.keys()
+    for new in names:
+        world.delete(new)
+    node.destroy_vnics([vm(8), vm(9)])
+    assert node.topology().subnets == ()
 
 
 def test_a_renamed_cnci_vnic(world: World) -> None:
