@@ -82,6 +82,9 @@ def test_what_is_wrong_touches_nothing_else(fake: FakeWorld, atomic: bool) -> No
         with pytest.raises(snnet.InvalidRequest, match=r"^cfgs\[1\]\.ip: 10\.9\.0\.9") as caught:
             node.create_vnics(wrong, atomic=True)
         assert caught.value.field == "cfgs[1].ip"
+        with pytest.raises(snnet.InvalidRequest, match=r"^cfgs\[1\]: 'v10' is not a") as caught:
+            node.create_vnics([vm(9), "v10"], atomic=True)  # type: ignore[list-item]
+        assert caught.value.field == "cfgs[1]"
         assert state(fake, node) == before
         return
     results = node.create_vnics(wrong)

@@ -215,6 +215,12 @@ PAIRS = {
         lambda node: node.destroy_vnic(container(9)),
         False,
     ),
+    "two new subnets of a mesh": (
+        meshed,
+        create(10, subnet_number=5),
+        create(11, subnet_number=6),
+        False,
+    ),
     "two VNICs of a local subnet": (local, create(10), create(11), False),
     "two VNICs of a routed subnet": (routed, create(10), create(11), False),
     "two new routed subnets": (

@@ -22,6 +22,7 @@ from snnet.contract import (
     Vxlan,
 )
 from snnet.contract.addresses import NO_MAC
+from tests.node.every_call import space
 from tests.node.world import FakeWorld, World, vm
 
 BOTH: dict[str, Any] = {"subnet": ("10.1.0.0/24", "fd00:1::/64")}
@@ -206,6 +207,20 @@ def test_init_finishes_what_a_killed_call_began(world: World) -> None:
     again = node(world)
     assert entries(world) == REACH
     assert again.verify() == []
+
+
+def test_a_concentrator_leaves_a_subnet_that_lost_an_entry(fake: FakeWorld) -> None:
+    cn = node(fake)
+    cn.set_concentrator(space(1, 2))
+    cn.set_peers("t1", "s2", [snnet.Peer(A, None, [MAC8, MAC7])])
+    (tunnel,) = (one.tunnel for one in cn.topology().subnets if one.subnet_id == "s2")
+    assert tunnel is not None
+    gone = BridgeFdb(link=tunnel.name, mac=MAC8)
+    assert fake.kernel.apply([Remove(gone)]).errors == {}
+    cn.set_concentrator(space(1))
+    assert [subnet.subnet_id for subnet in cn.topology().subnets] == ["s1"]
+    assert entries(fake) == set()
+    assert cn.verify() == []
 
 
 def test_two_tenants_with_the_same_addresses(world: World) -> None:

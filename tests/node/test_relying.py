@@ -196,6 +196,7 @@ TO_WEB = snnet.Rule("out", remote="group:web")
 
 Prepare = Callable[[FakeWorld], Any]
 RELYING: dict[str, tuple[Prepare, Callable[[Any], object], int]] = {
+    "a routed VNIC": (routed, lambda node: node.create_vnic(vm(10)), 1),
     "a VNIC in a group": (grouped, lambda node: node.create_vnic(vm(10, groups=["web"])), 2),
     "the same group": (grouped, lambda node: node.set_group("t1", "web"), 2),
     "a group that names it": (grouped, lambda node: node.set_group("t1", "x", rules=[TO_WEB]), 2),
@@ -281,6 +282,24 @@ def test_a_next_vnic_takes_one_try(
         monkeypatch.setattr(FakeFirewall, "epoch", lambda self: None)
     node.create_vnic(vm(10))
     assert sorted(performed) == sorted(planned)
+
+
+@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("prepare", [bridged, local, meshed])
+def test_a_next_vnic_brings_back_what_its_subnet_lost(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, prepare: Prepare, tells: bool
+) -> None:
+    """Nothing of the VNIC itself fails without the rules."""
+    node = prepare(fake)
+    if not tells:
+        monkeypatch.setattr(FakeFirewall, "epoch", lambda self: None)
+    (subnet,) = (one for one in node.topology().subnets if one.subnet_id == "s1")
+    assert subnet.rules
+    for number, rule in enumerate(subnet.rules):
+        remove(fake, rule)
+        assert node.verify() != []
+        node.create_vnic(vm(10 + number))
+        assert node.verify() == []
 
 
 @pytest.mark.parametrize(

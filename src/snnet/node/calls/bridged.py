@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from snnet.config import VnicConfig
-from snnet.contract import IPAddress, Key, Noun, keyed
+from snnet.contract import Key, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.building import build_subnet
 from snnet.core.compute_records import ComputeRecords
@@ -31,9 +31,6 @@ class BridgedLayout(Layout[TenantRequest]):
         return tenant_request(
             with_uid(cfg), tunnel=site.tunnel, uplink=site.uplink.address, mtu_limit=site.mtu
         )
-
-    def address(self, request: TenantRequest, ip: IPAddress) -> Thing:
-        return ("ip", *request.id[:2], ip)
 
     def shares(self, records: ComputeRecords, request: TenantRequest) -> bool:
         known = records.subnets.get(request.id[:2])

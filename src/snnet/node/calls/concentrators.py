@@ -93,7 +93,7 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
         claim = _claim(records, self._request.id, [subnet.subnet_id for subnet in wanted])
         if not records.site.mesh:
             return claim
-        wires = {mesh_wire(records.site, subnet.subnet_key) for subnet in wanted}
+        wires = {mesh_wire(subnet.subnet_key) for subnet in wanted}
         return Claim(claim.alone | wires)
 
     def read(self, records: ComputeRecords, claim: Claim) -> Known:

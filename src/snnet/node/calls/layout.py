@@ -59,9 +59,9 @@ class Layout(ABC, Generic[Q]):
     def request(self, cfg: VnicConfig) -> Q:
         """The request of a create, checked whole."""
 
-    @abstractmethod
     def address(self, request: Q, ip: IPAddress) -> Thing:
         """Return the claim on one of the guest's addresses, which is exclusive."""
+        return ("ip", *request.id[:2], ip)
 
     @abstractmethod
     def shares(self, records: ComputeRecords, request: Q) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from snnet.config import VnicConfig
-from snnet.contract import IPAddress, Key, Link, Noun, keyed
+from snnet.contract import Key, Link, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.addressing import Networks
 from snnet.core.building import build_local_subnet
@@ -18,8 +18,6 @@ from snnet.core.compute_records import ComputeRecords
 from snnet.core.events import TunnelEvent
 from snnet.core.meshing import NO_PEERS, peers_thing
 from snnet.core.requests import LocalRequest, SubnetId, VnicId, local_request
-from snnet.core.site import Site
-from snnet.core.tunnels import wire
 from snnet.core.vnics import TenantSubnet
 
 from ..claims import Thing
@@ -34,9 +32,6 @@ class LocalLayout(Layout[LocalRequest]):
     def request(self, cfg: VnicConfig) -> LocalRequest:
         return local_request(with_uid(cfg), self.site)
 
-    def address(self, request: LocalRequest, ip: IPAddress) -> Thing:
-        return ("ip", *request.id[:2], ip)
-
     def shares(self, records: ComputeRecords, request: LocalRequest) -> bool:
         known = records.subnets.get(request.id[:2])
         if known is None or not self.site.mesh:
@@ -47,7 +42,7 @@ class LocalLayout(Layout[LocalRequest]):
     def opening(self, request: LocalRequest) -> set[Thing]:
         things = self.closing(request.id[:2])
         if self.site.mesh:  # two new subnets with one key would collide
-            things.add(mesh_wire(self.site, request.subnet_key))
+            things.add(mesh_wire(request.subnet_key))
         return things
 
     def closing(self, subnet: SubnetId) -> set[Thing]:
@@ -89,9 +84,9 @@ class LocalLayout(Layout[LocalRequest]):
         return None
 
 
-def mesh_wire(site: Site, key: int) -> Thing:
-    """The claim on what the vxlan of a subnet with this key is told by, in a mesh."""
-    return ("wire", *wire(site.tunnel, key, site.ip, site.ip, site.port))
+def mesh_wire(key: int) -> Thing:
+    """The claim on the key of a subnet, which alone tells its vxlan from others of a mesh."""
+    return ("wire", key)
 
 
 def open_bridge(
