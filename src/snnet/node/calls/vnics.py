@@ -180,11 +180,8 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     def read(self, records: ComputeRecords, claim: Claim) -> Known:
         for request in self._requests:
             self._layout.check(records, request, self._gone)
-            for group in request.policy.groups:
-                check_known(records.groups.keys(), (request.tenant_id, group))
-            for ip in request.ips if request.policy.groups else ():
-                others = records.having(request.tenant_id, ip)
-                check_members(request, ip, [one for one in others if one.id not in self._gone])
+            if request.policy.groups:
+                self._check_groups(records, request)
             if request.id in self._updated and records.vnic(request.id) is None:
                 raise Conflict(
                     f"VNIC {request.vnic_id} of subnet {request.subnet_id} is not on this node: "
@@ -208,6 +205,13 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             if mine and not self._stays(records, nobody, subnet):
                 known.closing.append(subnet)
         return known
+
+    def _check_groups(self, records: ComputeRecords, request: GuestRequest) -> None:
+        for group in request.policy.groups:
+            check_known(records.groups.keys(), (request.tenant_id, group))
+        for ip in request.ips:
+            others = records.having(request.tenant_id, ip)
+            check_members(request, ip, [one for one in others if one.id not in self._gone])
 
     def draft(self, known: Known, host: HostView) -> VnicsDraft:
         draft = VnicsDraft()
