@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -471,3 +472,17 @@ def test_what_it_knows_about_itself(world: World) -> None:
     assert uplink.compute
     assert uplink.management
     assert isinstance(world.link("eth0"), (Other, Veth))
+
+
+def test_the_defaults_of_its_options() -> None:
+    """docs/libsnnet.md has those of libsnnet."""
+    options = inspect.signature(snnet.ComputeNode).parameters.values()
+    assert {one.name: one.default for one in options if one.default is not one.empty} == {
+        "backend": "netlink",
+        "firewall": "nftables",
+        "netns": None,
+        "api_timeout": 6.0,
+        "max_api_concurrency": 8,
+        "read_only": False,
+        "listeners": (),
+    }
