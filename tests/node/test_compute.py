@@ -266,7 +266,7 @@ def test_the_same_identity_with_other_attributes_is_a_conflict(
     world: World, changes: dict[str, object], named: str
 ) -> None:
     node = world.node()
-    node.create_vnic(vm(9))
+    node.create_vnics([vm(9), vm(8, subnet_number=2)])
     state = world.text()
     with pytest.raises(snnet.Conflict, match=named):
         node.create_vnic(vm(9, **changes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.backends.fake import Guest
+from snnet.backends.fake import FakeFirewall, Guest
 from snnet.contract import (
     Add,
     Address,
@@ -230,26 +230,6 @@ def test_the_wanted_set(one: OneHost) -> None:
     assert caught.value.field == "concentrators[1]"
 
 
-def test_a_wrong_concentrator_fails_alone_and_stays(one: OneHost) -> None:
-    one.cn.reconcile(concentrators=[config(), config("other", 33023)])
-    wanted = [config("other", 33024), config(forwards=[snnet.HostForward(protocol="tcp", port=0)])]
-    done = one.cn.reconcile(concentrators=wanted)
-    assert [(item.key[1], item.action) for item in done.items] == [
-        ("acme", "failed"),
-        ("other", "updated"),
-    ]
-    error = done.failed[0].error
-    assert isinstance(error, snnet.InvalidRequest)
-    assert error.field == "forwards[0].port"
-    assert {made.forwards[0].port for made in one.cn.topology().concentrators} == {33022, 33024}
-    for wrong, field in ((wanted[1], "[0].forwards[0].port"), ("acme", "[0]")):
-        with pytest.raises(snnet.InvalidRequest, match=r"^concentrators\[0\]") as caught:
-            one.cn.reconcile(concentrators=[wrong], atomic=True)  # type: ignore[list-item]
-        assert caught.value.field == f"concentrators{field}"
-    with pytest.raises(snnet.InvalidRequest, match=r"^concentrators\[0\]: 'acme' is not a"):
-        one.cn.reconcile(concentrators=["acme"])  # type: ignore[list-item]
-
-
 def test_a_restarted_node_knows_everything(one: OneHost) -> None:
     one.serve(config())
     guest = one.guest(9)
@@ -294,12 +274,16 @@ def drift(one: OneHost, made: snnet.Concentrator, what: str) -> None:
         link = inside.find(Link(name=made.uplink))
         assert isinstance(link, Veth)
         assert inside.apply([Change(replace(link, up=False), link)]).error is None
+    elif what == "a rule of its subnet":
+        rule = one.cn.topology().subnets[0].rules[0]
+        assert FakeFirewall(kernel.host).apply([Remove(rule)]).error is None
     else:
         plug = one.cn.topology().concentrators[0].plugs["web"]
         assert kernel.apply([Remove(plug)]).error is None
 
 
-DRIFT = ["the namespace", "the uplink", "the address inside", "the link inside", "a plug"]
+DRIFT = ["the namespace", "the uplink", "the address inside", "the link inside", "a plug",
+         "a rule of its subnet"]  # fmt: skip
 
 
 @pytest.mark.parametrize("what", DRIFT)
@@ -396,7 +380,10 @@ def test_a_forward_of_a_busy_port_fails_alone(one: OneHost) -> None:
             )
         (made,) = one.cn.topology().concentrators
         assert one.cn.verify() == []
-        return {item.key: item.action for item in done.items}, [rule.port for rule in made.forwards]
+        actions = {item.key: item.action for item in done.items}
+        assert {item.key: "failed" for item in done.failed}.items() <= actions.items()
+        assert len(done.failed) == [*actions.values()].count("failed")
+        return actions, [rule.port for rule in made.forwards]
 
     assert tried() == ({whole: "created", busy: "failed"}, [33022, 33023])
     assert tried() == ({whole: "kept", busy: "failed"}, [33022, 33023])
@@ -441,8 +428,16 @@ def test_topologies_that_do_not_fit() -> None:
     hub = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"])
     with snnet.ComputeNode("cn-1", hub, backend="fake", firewall="fake") as cn:
         cn.init()
-        with pytest.raises(snnet.InvalidRequest, match='is for topology "local"'):
-            cn.set_concentrator(config())
+        calls: dict[str, Callable[[], object]] = {
+            "set_concentrator": lambda: cn.set_concentrator(config()),
+            "remove_concentrator": lambda: cn.remove_concentrator("acme", "c-acme"),
+            "reconcile(concentrators=...)": lambda: cn.reconcile(concentrators=[]),
+        }
+        for name, call in calls.items():
+            with pytest.raises(snnet.InvalidRequest) as caught:
+                call()
+            assert str(caught.value).startswith(f'topology: {name} is for topology "local"')
+            assert caught.value.field == "topology"
 
 
 def test_a_kernel_without_tunnels_is_enough() -> None:

@@ -124,8 +124,10 @@ def test_a_concentrator_that_is_wrong_fails_alone_and_stays(one: OneHost) -> Non
     one.cn.set_concentrator(config(public_ips=[PUBLIC]))
     before = one.kernel.to_text()
     wrong = config(public_ips=["0.0.0.0"])
-    with pytest.raises(snnet.InvalidRequest, match=r"public_ips\[0\]: 0.0.0.0 is not the unicast"):
+    named = r"^concentrators\[0\]\.public_ips\[0\]: 0.0.0.0 is not the unicast"
+    with pytest.raises(snnet.InvalidRequest, match=named) as caught:
         one.cn.reconcile(concentrators=[wrong, config("other", 33023)], atomic=True)
+    assert caught.value.field == "concentrators[0].public_ips[0]"
     assert one.kernel.to_text() == before
     done = one.cn.reconcile(concentrators=[wrong, config("other", 33023)])
     actions = {item.key: item.action for item in done.items}
@@ -133,9 +135,16 @@ def test_a_concentrator_that_is_wrong_fails_alone_and_stays(one: OneHost) -> Non
         ("concentrator", "acme", "c-acme"): "failed",
         ("concentrator", "other", "c-other"): "created",
     }
+    (failed,) = done.failed
+    assert isinstance(failed.error, snnet.InvalidRequest)
+    assert failed.error.field == "public_ips[0]"
     assert [str(ip) for ip in one.cn.topology().concentrators[0].publics] == [PUBLIC]
-    with pytest.raises(snnet.InvalidRequest, match="is there twice"):
+    with pytest.raises(snnet.InvalidRequest, match="is there twice") as caught:
         one.cn.reconcile(concentrators=[wrong, wrong])
+    assert caught.value.field == "concentrators[1]"
+    for atomic in (False, True):
+        with pytest.raises(snnet.InvalidRequest, match=r"^concentrators\[0\]: 'acme' is not a"):
+            one.cn.reconcile(concentrators=["acme"], atomic=atomic)  # type: ignore[list-item]
 
 
 def test_an_address_has_one_concentrator(one: OneHost) -> None:
