@@ -6,11 +6,13 @@ import inspect
 import json
 import typing
 from dataclasses import fields, is_dataclass
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 import snnet
+from snnet.contract import Add, Bridge, Outcome, Plan, Remove, Route
 from tests.node.test_reconcile_cnci import everything
 from tests.node.world import FakeWorld, container, port, vm
 
@@ -132,3 +134,22 @@ def test_results_are_readable(name: str) -> None:
     assert type(RESULTS[name]).__name__ in text
     assert " object at 0x" not in text
     assert len(text) < 700, text
+
+
+def test_a_report_says_what_a_plan_did_and_what_makes_room_for_the_rest() -> None:
+    to, bridge, port = ip_network("10.1.0.0/24"), Bridge(name="b"), Bridge(name="c")
+    main, other = Route(destination=to, link="b"), Route(destination=to, link="b", table=77)
+    plan = Plan((Add(bridge), Add(main), Add(other), Remove(port), Remove(other)))
+    taken = snnet.Exists("taken")
+    failed: dict[int, snnet.ApiError] = {1: taken, 2: taken, 3: snnet.Busy("in use")}
+    report = snnet.Report()
+    report.account(plan, Outcome(done={0}, errors=failed))
+    assert report.healed == [str(plan.operations[0])]
+    room = "taken; somebody's route has its place: ip route delete 10.1.0.0/24"
+    assert report.orphans == [
+        f"{main}: {room}",
+        f"{other}: {room} table 77",
+        f"{port}: in use",
+    ]
+    report.account(plan, Outcome(errors={0: taken, 1: snnet.Busy("in use")}))
+    assert report.orphans[3:] == [f"{bridge}: taken", f"{main}: in use"]

@@ -13,7 +13,7 @@ import pytest
 import snnet
 from snnet.contract import LINK_GROUP, Bridge, Change, Macvtap, Other, Tap, Tunnel, Veth, Vxlan
 from snnet.core.identity import peer_name
-from tests.node.world import World, container, port, vm
+from tests.node.world import FakeWorld, World, container, port, vm
 
 ADD, DEL = snnet.TunnelEventType.ADD, snnet.TunnelEventType.DEL
 
@@ -472,6 +472,16 @@ def test_what_it_knows_about_itself(world: World) -> None:
     assert uplink.compute
     assert uplink.management
     assert isinstance(world.link("eth0"), (Other, Veth))
+
+
+def test_a_node_that_was_started_takes_no_other_number(fake: FakeWorld) -> None:
+    """Its tunnels have the old one."""
+    node = fake.node(init=False)
+    node.take_number(3)
+    node.init()
+    with pytest.raises(snnet.InvalidRequest, match="cn:cn-1 has tunnels by now"):
+        node.take_number(4)
+    assert node.config.node_number == 3
 
 
 def test_the_defaults_of_its_options() -> None:

@@ -224,8 +224,7 @@ class ComputeNode(Node[ComputeRecords]):
         VNICs in the group pass only what its rules allow, and the answers.  A change is one
         transaction.  Raises Conflict if a rule names a group that is not known here.
         """
-        group = Group(tenant_id=tenant_id, name=name, rules=rules, members=members)
-        self._run(SetGroups(f"set_group {name}", [group]), timeout, cancel)
+        self._run(_setting(tenant_id, name, rules, members), timeout, cancel)
 
     def plan_set_group(
         self,
@@ -236,8 +235,7 @@ class ComputeNode(Node[ComputeRecords]):
         members: Iterable[Address] = (),
     ) -> Plan:
         """Return what ``set_group`` would do now."""
-        group = Group(tenant_id=tenant_id, name=name, rules=rules, members=members)
-        return self._preview(SetGroups(f"set_group {name}", [group]))
+        return self._preview(_setting(tenant_id, name, rules, members))
 
     def remove_group(
         self,
@@ -391,3 +389,10 @@ class ComputeNode(Node[ComputeRecords]):
         be removed; repeating the call finishes.
         """
         return self._clear("reset_network", timeout, cancel)
+
+
+def _setting(
+    tenant_id: str, name: str, rules: Iterable[Rule], members: Iterable[Address]
+) -> SetGroups:
+    group = Group(tenant_id=tenant_id, name=name, rules=rules, members=members)
+    return SetGroups(f"set_group {name}", [group])
