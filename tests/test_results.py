@@ -141,7 +141,7 @@ def test_a_report_says_what_a_plan_did_and_what_makes_room_for_the_rest() -> Non
     main, other = Route(destination=to, link="b"), Route(destination=to, link="b", table=77)
     plan = Plan((Add(bridge), Add(main), Add(other), Remove(port), Remove(other)))
     taken = snnet.Exists("taken")
-    failed: dict[int, snnet.ApiError] = {1: taken, 2: taken, 3: snnet.Busy("in use")}
+    failed: dict[int, snnet.SnnetError] = {1: taken, 2: taken, 3: snnet.Busy("in use")}
     report = snnet.Report()
     report.account(plan, Outcome(done={0}, errors=failed))
     assert report.healed == [str(plan.operations[0])]

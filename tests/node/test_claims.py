@@ -68,6 +68,20 @@ def six(world: World) -> snnet.ComputeNode:
     return node
 
 
+def group(name: str, *named: str) -> Callable[[Any], object]:
+    """Set a group whose rules name others."""
+    rules = [snnet.Rule("in", remote=f"group:{other}") for other in named]
+    return lambda node: node.set_group("t1", name, rules=rules)
+
+
+def naming(world: World) -> snnet.ComputeNode:
+    """A node with a group that names another one."""
+    node = world.node()
+    for make in (group("db"), group("web", "db")):
+        make(node)
+    return node
+
+
 PAIRS: dict[str, tuple[Callable[..., Any], Callable[[Any], object], Callable[[Any], object], bool]]
 PAIRS = {
     "one address": (bridged, create(10, ip="10.1.0.50"), create(11, ip="10.1.0.50"), True),
@@ -97,6 +111,25 @@ PAIRS = {
         lambda node: node.set_group("t1", "web"),
         True,
     ),
+    "a group that names another, and that one": (
+        naming,
+        group("x", "web"),
+        group("web"),
+        True,
+    ),
+    "a group, and one that is named by a group that it names": (
+        naming,
+        group("x", "web"),
+        group("db"),
+        True,
+    ),
+    "a group that names another, and that one before it is there": (
+        naming,
+        group("x", "new"),
+        group("new"),
+        True,
+    ),
+    "two groups that name a third": (naming, group("x", "web"), group("y", "web"), False),
     "two new subnets": (
         bridged,
         create(10, subnet_number=5),

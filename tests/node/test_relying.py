@@ -306,6 +306,7 @@ def test_a_next_vnic_brings_back_what_its_subnet_lost(
     ("prepare", "call"),
     [
         *[(prepare, lambda node: node.create_vnic(vm(10))) for prepare in NEXT.values()],
+        (grouped, lambda node: node.set_group("t1", "spare", rules=[snnet.Rule("in")])),
         (seen, lambda node: node.create_vnic(vm(11, groups=["web"]))),
         *[RELYING[name][:2] for name in RELYING if "group" in name or name == "a subnet"],
         (one_subnet, RELYING["a subnet"][1]),
