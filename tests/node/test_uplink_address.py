@@ -8,7 +8,7 @@ import pytest
 
 import snnet
 from snnet.contract import Add, Address, Remove, Tunnel
-from tests.node.world import World, vm
+from tests.node.world import FakeWorld, World, vm
 
 
 def put(world: World, *cidrs: str, link: str = "eth0") -> None:
@@ -79,3 +79,17 @@ def test_a_public_address_on_the_uplink_is_never_the_concentrators(walled: World
     take(walled, "192.0.2.11/24")
     with pytest.raises(snnet.InvalidRequest, match=r"192\.0\.2\.5/32: a public address"):
         walled.cnci()
+
+
+@pytest.mark.parametrize("topology", ["hub", "mesh"])
+def test_without_its_address_a_node_opens_no_subnet_and_keeps_its_own(
+    fake: FakeWorld, topology: str
+) -> None:
+    node = fake.node(config=fake.config(topology=topology))
+    made = node.create_vnic(vm(9)).vnic
+    take(fake, "192.0.2.11/24")
+    before = fake.text()
+    assert node.create_vnic(vm(9)).vnic == made
+    with pytest.raises(snnet.Conflict, match="is not on eth0 any more"):
+        node.create_vnic(vm(9, subnet_number=2))
+    assert fake.text() == before

@@ -39,7 +39,7 @@ class BridgedLayout(Layout[TenantRequest]):
     def opening(self, request: TenantRequest) -> set[Thing]:
         site = self.site
         # Two new subnets with one wire would collide.
-        new = wire(site.tunnel, request.subnet_key, site.ip, request.concentrator_ip, site.port)
+        new = wire(site.tunnel, request.subnet_key, site.ip, request.concentrator_ip)
         return {("subnet", *request.id[:2]), ("wire", *new)}
 
     def check(
