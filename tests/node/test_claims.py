@@ -218,6 +218,12 @@ PAIRS = {
     "one address of a mesh": (meshed, create(10, ip="10.1.0.50"), create(12, ip="10.1.0.50"), True),
     "two addresses of a mesh": (meshed, create(10), create(12), False),
     "a guest that moves here, and another": (meshed, create(10), create(11), True),
+    "a guest whose MAC moves here, and another": (
+        meshed,
+        create(10),
+        create(12, mac="02:00:0a:01:00:0b"),
+        True,
+    ),
     "a guest that moves here, and peers": (
         meshed,
         create(11),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from snnet.contract import (
 )
 from snnet.contract.addresses import NO_MAC
 from tests.node.every_call import space
+from tests.node.test_relying import looked_up
 from tests.node.world import FakeWorld, World, vm
 
 BOTH: dict[str, Any] = {"subnet": ("10.1.0.0/24", "fd00:1::/64")}
@@ -221,6 +223,52 @@ def test_a_concentrator_leaves_a_subnet_that_lost_an_entry(fake: FakeWorld) -> N
     assert [subnet.subnet_id for subnet in cn.topology().subnets] == ["s1"]
     assert entries(fake) == set()
     assert cn.verify() == []
+
+
+def test_an_unplugged_subnet_that_cannot_go_keeps_its_entries(fake: FakeWorld) -> None:
+    cn = node(fake)
+    cn.set_concentrator(space(1, 2))
+    cn.set_peers("t1", "s2", [snnet.Peer(A, None, [MAC8, MAC7])])
+    before = fake.text()
+    for at in count(1):
+        fake.kernel.fail(at=at, error="ENOMEM")
+        try:
+            cn.set_concentrator(space(1))
+        except snnet.Exhausted:
+            assert fake.text() == before, at
+        else:
+            assert at > 5
+            return
+
+
+def test_a_bridge_whose_name_was_taken_is_made_again_with_its_entries(fake: FakeWorld) -> None:
+    cn = node(fake)
+    made = cn.create_vnic(guest()).vnic
+    cn.set_peers("t1", "s1", [EIGHT, SEVEN])
+    assert made.bridge is not None
+    fake.delete(made.bridge)
+    fake.add(Bridge(name=made.bridge, group=0))
+    assert cn.create_vnic(guest()).vnic.bridge != made.bridge
+    assert entries(fake) == REACH
+    cn.repair()
+    assert entries(fake) == REACH
+    assert cn.verify() == []
+
+
+def test_a_repeated_create_looks_at_no_entries(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be thousands of them."""
+    cn = node(fake)
+    cn.create_vnic(guest())
+    cn.set_peers("t1", "s1", [EIGHT, SEVEN])
+    with looked_up(fake.kernel, monkeypatch) as asked:
+        cn.create_vnic(guest())
+        cn.create_vnic(guest(10))
+        cn.destroy_vnic(guest())
+        cn.destroy_vnic(guest(10))
+    assert asked
+    assert not any(isinstance(noun, (Fdb, BridgeFdb, Neighbour)) for noun in asked)
 
 
 def test_two_tenants_with_the_same_addresses(world: World) -> None:

@@ -104,8 +104,9 @@ def test_what_differs_is_updated(world: World) -> None:
     assert node.verify() == []
 
 
-def test_two_vnics_may_swap_their_addresses(world: World) -> None:
-    node = world.node()
+@pytest.mark.parametrize("topology", ["hub", "local", "mesh"])
+def test_two_vnics_may_swap_their_addresses(fake: FakeWorld, topology: str) -> None:
+    node = fake.node(config=fake.config(topology=topology))
     node.create_vnics([vm(9), vm(10)])
     result = node.reconcile(vnics=[vm(9, ip="10.1.0.10"), vm(10, ip="10.1.0.9")])
     assert actions(result) == {"v9": "updated", "v10": "updated"}
