@@ -118,11 +118,14 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         self._requests = requests
         self._gone = dict.fromkeys(gone)
         self._updated = frozenset(updated)
-        self._left = dict.fromkeys([*(identity[:2] for identity in gone), *left])
+        self._left = dict.fromkeys([*[identity[:2] for identity in gone], *left])
         """Subnets that VNICs leave, or have left."""
-        self._subnets = dict.fromkeys([*(one.id[:2] for one in requests), *self._left])
-        self.intends = any(not request.policy.is_plain for request in requests)
-        check_apart(requests)
+        self._subnets = {*self._left}
+        self.intends = False
+        if requests:
+            check_apart(requests)
+            self._subnets.update([request.id[:2] for request in requests])
+            self.intends = not all(request.policy.is_plain for request in requests)
 
     # -- claiming --------------------------------------------------------------------
 
@@ -367,7 +370,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         vnic, subnet = records.vnic(identity), records.subnets.get(identity[:2])
         info = None
         records.lost_ports = records.lost_ports.without([identity], left)
-        if vnic and left.isdisjoint(noun.key for noun in vnic.nouns()):
+        if vnic and (not left or left.isdisjoint(keyed(vnic.nouns()))):
             records.drop_vnic(identity)
             container = vnic.role is VnicRole.TENANT_CONTAINER
             if subnet and container and not records.containers(subnet.id):
