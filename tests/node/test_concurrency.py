@@ -351,6 +351,17 @@ def test_shared_things_are_shared_and_alone_is_alone() -> None:
         pass
 
 
+def test_the_last_claim_that_is_given_back_after_close_releases() -> None:
+    claims, released = Claims(2), list[str]()
+    with hold(claims, Claim(frozenset({("thing",)})), FOREVER):
+        with hold(claims, Claim(), FOREVER):
+            claims.close(lambda: released.append("once"), PATIENCE)
+        assert released == []
+    assert released == ["once"]
+    with pytest.raises(snnet.InvalidRequest, match="closed"), hold(claims, Claim(), FOREVER):
+        pass
+
+
 CALLS: dict[str, Callable[[snnet.ComputeNode], object]] = {
     "verify": lambda node: node.verify(timeout=0.01),
     "quick verify": lambda node: node.verify(quick=True, timeout=0.01),

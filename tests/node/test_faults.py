@@ -208,6 +208,15 @@ def test_a_rollback_that_fails_is_fatal_and_lists_what_is_left(fake: FakeWorld) 
     assert fake.text() == before
 
 
+def test_a_rollback_need_not_remove_what_is_gone(fake: FakeWorld) -> None:
+    node = fake.node()
+    fake.kernel.fail(at=4, error="ENOMEM")
+    fake.kernel.fail(at=6, error="ENODEV")
+    with pytest.raises(snnet.Exhausted) as caught:
+        node.create_vnic(vm(9))
+    assert caught.value.state is snnet.State.ROLLED_BACK
+
+
 def test_repair_heals_a_failed_rollback(fake: FakeWorld) -> None:
     node = fake.node()
     fake.kernel.fail(at=4, error="ENOMEM")

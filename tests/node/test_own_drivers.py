@@ -208,6 +208,18 @@ def test_the_last_user_of_a_parameter_restores_it(kernel: snnet.FakeKernel) -> N
     assert (driver.snapshot(), value_of(kernel, NAME)) == ({}, "0")
 
 
+def test_a_parameter_that_cannot_be_set_is_not_recorded(kernel: snnet.FakeKernel) -> None:
+    driver = SharedSysctls(kernel)
+    kernel.fail(at=1, error="EACCES")
+    (error,) = driver.apply([Add(FORWARD)]).errors.values()
+    assert "EACCES" in str(error)
+    assert kernel.recorded("sysctl") == {}
+    assert driver.apply([Add(FORWARD)]).error is None
+    kernel.fail(at=1, error="EACCES")
+    assert driver.apply([Remove(FORWARD)]).error is not None
+    assert driver.snapshot() == keyed([FORWARD])
+
+
 def test_a_value_that_serves_as_well_stays(kernel: snnet.FakeKernel) -> None:
     driver = SharedSysctls(kernel)
     loose = SharedSysctl(

@@ -160,7 +160,7 @@ class Drivers:
 
     def restore(self, plan: Plan, error: BaseException, what: str) -> None:
         """Carry out a plan that brings the host back; FatalError where it cannot be."""
-        left = self.tear_down(plan).errors
+        left = self.tear_down(plan, looked=True).errors
         if left:
             nouns = [plan.operations[number].noun for number in sorted(left)]
             raise FatalError(
@@ -193,7 +193,7 @@ class Drivers:
         for driver in self.all:
             driver.tidy()
 
-    def tear_down(self, plan: Plan, *, looked: bool = True) -> Outcome:
+    def tear_down(self, plan: Plan, *, looked: bool) -> Outcome:
         """Carry out as much of the plan as possible; what is already so counts as done.
 
         Descriptors of taps that are created on the way are closed.  If nobody has ``looked``

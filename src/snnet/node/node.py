@@ -108,7 +108,7 @@ class Node(ABC, Generic[R]):
         """Raise Unsupported if the firewall cannot separate tenants and nothing else does."""
         if not self.routed:
             return
-        if reason := self._drivers.missing(Zone(owner=str(self.owner), zone="any")):
+        if reason := self._drivers.missing(Zone(zone="any")):
             raise Unsupported(f"routed mode needs a firewall to separate tenants: {reason}")
 
     def init(self) -> Report:
