@@ -193,6 +193,10 @@ def test_what_was_heard_is_known_after_a_restart_and_takes_little_room(fake: Fak
 
     assert max(hear(1003)) == 1002
     hear(1000)
+    before = host.journal(f"heard-{owner}").read()
+    for again in (number, 1):
+        heard.note(replace(late, sequence=(5, again)))
+    assert host.journal(f"heard-{owner}").read() == before
     heard = Heard(host, owner)
     assert heard.is_late(replace(late, sequence=(5, number - 1)))
     assert not heard.is_late(replace(late, sequence=(5, number)))
@@ -280,6 +284,28 @@ def test_a_listener_may_call_the_node_about_the_same_subnet(fake: FakeWorld) -> 
 
     fake.node(listeners=[Undo()]).create_vnic(vm())
     assert heard == [ADD, DEL]
+
+
+def test_who_hears_of_one_subnet_does_not_wait_for_another(fake: FakeWorld) -> None:
+    heard: list[str] = []
+    first, second = threading.Event(), threading.Event()
+
+    class Slow:
+        def applied(self, events: Sequence[Any]) -> None:
+            for one in events:
+                if one.subnet_id == "s1":
+                    first.set()
+                    second.wait(10)
+                heard.append(one.subnet_id)
+
+    node = fake.node(listeners=[Slow()])
+    caller = threading.Thread(target=node.create_vnic, args=[vm()])
+    caller.start()
+    assert first.wait(10)
+    node.create_vnic(vm(subnet_number=2))
+    second.set()
+    caller.join(10)
+    assert heard == ["s2", "s1"]
 
 
 # -- DHCP ---------------------------------------------------------------------------------

@@ -87,8 +87,6 @@ class Claims:
         """Claims in use, by a number of their own, and the threads of their calls."""
         self._resting: set[int] = set()
         """Numbers of claims whose calls wait for the kernel."""
-        self._waiting = 0
-        """Calls that wait for a claim."""
         self._draining = 0
         self._closed = False
         self._release: Callable[[], None] | None = None
@@ -114,8 +112,7 @@ class Claims:
             self._held.pop(number, None)
             self._resting.discard(number)
             release = None if self._held else self._release
-            if self._waiting or self._closed:
-                self._changed.notify_all()
+            self._changed.notify_all()
         if release is not None:
             release()
 
@@ -128,8 +125,7 @@ class Claims:
             for number, (held, _) in self._held.items():
                 if held is claim:
                     self._resting.add(number)
-            if self._waiting:
-                self._changed.notify()
+            self._changed.notify_all()
 
     def _wait(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Claim:
         claim = decide(self._is_held)
@@ -138,7 +134,6 @@ class Claims:
         draining = claim.everything
         # A call that waits for the whole node blocks new calls, or it would wait forever.
         self._draining += draining
-        self._waiting += 1
         try:
             while not self._free(claim):
                 deadline.check()
@@ -146,7 +141,6 @@ class Claims:
                 claim = decide(self._is_held)
             deadline.check()
         finally:
-            self._waiting -= 1
             self._draining -= draining
         return claim
 
