@@ -397,3 +397,25 @@ def test_without_a_firewall_rules_are_unsupported(fake: FakeWorld) -> None:
     with pytest.raises(snnet.Unsupported, match="choose firewall='nftables' or 'iptables'"):
         cnci.enable_nat(["eth0"])
     assert cnci.verify() == []
+
+
+def test_what_a_rule_cannot_be_about_is_named(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(NET, 7, "192.0.2.21")
+    forward: dict[str, Any] = {"protocol": "tcp", "port": 1, "to": GUEST}
+    for device in (bridge_of(cnci), "lo", "nowhere"):
+        with pytest.raises(snnet.InvalidRequest, match="not an external link") as caught:
+            cnci.add_port_forward(device=device, **forward)
+        assert caught.value.field == "device"
+    with pytest.raises(snnet.InvalidRequest, match="not an address of this host") as caught:
+        cnci.add_port_forward(device="eth0", address="192.0.2.77", **forward)
+    assert caught.value.field == "address"
+
+
+def test_rules_that_are_there_are_repeated_together(fake: FakeWorld) -> None:
+    fake.kernel.add_uplink("eth1", "198.51.100.2/24")
+    cnci = fake.cnci()
+    for devices in (["eth0"], ["eth0", "eth1"], ["eth1", "eth0"]):
+        cnci.enable_nat(devices)
+    assert sorted(cnci.topology()["rules"]) == ["masquerade on eth0", "masquerade on eth1"]
+    assert cnci.verify() == []

@@ -248,6 +248,8 @@ def test_an_address_of_the_host_is_not_for_a_concentrator(hosts: Hosts) -> None:
     assert not hosts.network.apply([Remove(second)]).errors
     made = hosts.host.set_concentrator(config())
     assert hosts.host.set_concentrator(config()) == made
+    assert not hosts.network.apply([Add(second)]).errors
+    assert hosts.host.set_concentrator(config()) == made
 
 
 @pytest.mark.parametrize(

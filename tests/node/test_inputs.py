@@ -178,10 +178,13 @@ def test_forwarding_that_is_off_for_a_foreign_link_is_named(
     assert cnci.verify() == []
 
 
-def test_forwarding_that_is_off_for_all_is_one_line(walled: World, cnci: snnet.Cnci) -> None:
+@pytest.mark.parametrize("cure", ["repair", "rebuild_topology"])
+def test_forwarding_that_is_off_for_all_is_one_line(
+    walled: World, cnci: snnet.Cnci, cure: str
+) -> None:
     set_sysctl(walled, "net.ipv4.ip_forward", "0")
     assert len(cnci.verify()) == 1
-    cnci.repair()
+    getattr(cnci, cure)()
     assert cnci.verify() == []
 
 

@@ -471,6 +471,14 @@ def test_docker_lets_concentrators_through(one: OneHost) -> None:
     assert one.kernel.state.docker_user == {"eth9": False}
 
 
+def test_a_concentrator_leaves_no_subnet_that_nothing_else_needs(one: OneHost) -> None:
+    before = one.kernel.to_text()
+    one.cn.set_concentrator(config())
+    one.cn.remove_concentrator("acme", "c-acme")
+    assert one.cn.topology().subnets == ()
+    assert one.kernel.to_text() == before
+
+
 def test_a_namespace_of_others_keeps_its_name(one: OneHost) -> None:
     made = one.cn.set_concentrator(config())
     one.cn.remove_concentrator("acme", "c-acme")

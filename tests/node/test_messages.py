@@ -44,6 +44,59 @@ def test_a_subnet_of_a_concentrator_that_differs_names_remove_subnet(fake: FakeW
             cnci.add_remote_subnet(subnet, key, "192.0.2.21")
 
 
+# -- which call it was -----------------------------------------------------------------
+
+LOCAL = {"config": snnet.NetworkConfig(topology="local")}
+SUBNET = ("10.1.0.0/24", 7, "192.0.2.21")
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda cnci: cnci.enable_nat(["eth0"]), "enable_nat failed"),
+        (lambda cnci: cnci.disable_nat(), "disable_nat is unfinished"),
+        (
+            lambda cnci: cnci.add_port_forward(
+                protocol="tcp", device="eth0", port=1, to="10.1.0.9"
+            ),
+            "add_port_forward failed",
+        ),
+        (lambda cnci: cnci.shutdown(), "shutdown is unfinished"),
+    ],
+)
+def test_an_error_begins_with_the_call_of_a_concentrator(
+    fake: FakeWorld, act: Any, said: str
+) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(*SUBNET)
+    if "disable" in said:
+        cnci.enable_nat(["eth0"])
+    fake.kernel.fail(at=1, error="EBUSY")
+    with pytest.raises((snnet.ApiError, snnet.Incomplete), match=rf"^{said}"):
+        act(cnci)
+
+
+def test_an_error_begins_with_the_call_of_a_compute_node(fake: FakeWorld) -> None:
+    node = fake.node(**LOCAL)  # type: ignore[arg-type]
+    cfg = snnet.ConcentratorConfig(tenant_id="t1", concentrator_id="c1")
+    fake.kernel.fail(at=1, error="EBUSY")
+    with pytest.raises(snnet.ApiError, match=r"^set_concentrator c1 failed"):
+        node.set_concentrator(cfg)
+    node.set_concentrator(cfg)
+    for at in range(1, 40):
+        fake.kernel.fail(at=at, error="EBUSY")
+    with pytest.raises(snnet.Incomplete, match=r"^remove_concentrator c1 is unfinished"):
+        node.remove_concentrator("t1", "c1")
+    assert [made.concentrator_id for made in node.topology().concentrators] == ["c1"]
+    with pytest.raises(snnet.Incomplete, match=r"^reset_network is unfinished"):
+        node.reset_network()
+    assert [made.concentrator_id for made in node.topology().concentrators] == ["c1"]
+    fake.kernel.faults = type(fake.kernel.faults)()
+    node.drivers.firewall.faults = fake.kernel.faults  # type: ignore[attr-defined]
+    node.reset_network()
+    assert fake.links() == []
+
+
 # -- drivers and namespaces ------------------------------------------------------------
 
 

@@ -279,7 +279,7 @@ def _check_addresses(one: Concentrator, known: Known, host: HostView) -> None:
                     f"{other.tenant_id}"
                 )
     new = {*one.addresses} - {*(known.old.addresses if known.old else ())}
-    for noun in host.listing.of(Address) if new else ():
+    for noun in host.listing.of(Address):
         if isinstance(noun, Address) and noun.address.ip in new:
             raise Conflict(
                 f"{noun.address.ip} is this host's own address on {noun.link}: take it away there, "

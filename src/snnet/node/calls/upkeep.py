@@ -50,8 +50,8 @@ class ReadDraft(Draft, Generic[R]):
     """A draft with what the node's objects on the host say."""
 
     ours: Nouns = field(kw_only=True)
-    found_strays: Mapping[tuple[str, ...], Link] = field(kw_only=True)
     records: R = field(kw_only=True)
+    found_strays: Mapping[tuple[str, ...], Link] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
     """Nodes that the caller may mean instead of this one, which has nothing itself."""
     replaceable: list[Change] = field(default_factory=list)
@@ -62,7 +62,6 @@ class ReadDraft(Draft, Generic[R]):
 class RepairDraft(Draft):
     macvtaps: list[Macvtap] = field(default_factory=list)
     """The macvtaps that the repair made, as they are on the host."""
-    found_strays: list[Link] = field(default_factory=list)
     rules: dict[Key, Rule] = field(default_factory=dict)
     """The rules that change with the addresses of their devices, as they should be."""
 
@@ -185,11 +184,7 @@ class Repair(Call[R, R, RepairDraft, Report]):
         found, parameters = host.parameters(known, seen.ours)
         kept = of_lost_aliases(seen.ours, wanted)
         ours = {key: noun for key, noun in seen.ours.items() if key not in kept}
-        return RepairDraft(
-            make_plan(ours | found, wanted | parameters),
-            rules=rules,
-            found_strays=list(seen.strays.values()),
-        )
+        return RepairDraft(make_plan(ours | found, wanted | parameters), rules=rules)
 
     def inspect(self, draft: RepairDraft, host: HostView) -> None:
         """Learn the indexes that the kernel gave: those of macvtaps name their devices."""
@@ -229,10 +224,10 @@ class Clear(Call[R, R, ReadDraft[R], Report]):
 
     def draft(self, known: R, host: HostView) -> ReadDraft[R]:
         seen = host.settled(known)
-        ours, strays = seen.ours, seen.strays
+        ours = seen.ours
         # All of it is removed, so links under other names are removed too.
-        plan = make_plan({**ours, **keyed(strays.values())}, {})
-        return ReadDraft(plan, ours=ours, found_strays=strays, records=known.read(ours)[0])
+        plan = make_plan({**ours, **keyed(seen.strays.values())}, {})
+        return ReadDraft(plan, ours=ours, records=known.read(ours)[0])
 
     def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
         left = done.left
@@ -274,7 +269,7 @@ def _without_sysctls(nouns: Nouns) -> dict[Key, Noun]:
     return {key: noun for key, noun in nouns.items() if not isinstance(noun, SharedSysctl)}
 
 
-def of_another_kind(plan: Plan) -> list[tuple[Link, Link]]:
+def of_another_kind(plan: Plan) -> list[tuple[Tunnel, Tunnel]]:
     """Return the tunnels that a plan replaces by others of another kind: as found, as wanted."""
     removed = {op.noun.key: op.noun for op in plan if isinstance(op, Remove)}
     pairs = [(removed.get(op.noun.key), op.noun) for op in plan if isinstance(op, Add)]
@@ -291,13 +286,9 @@ def check_kind(plan: Plan, host: HostView) -> None:
         if reason := host.missing(new):
             raise InvalidRequest(
                 f"this node has {old.kind} tunnels, and the host cannot make those of the "
-                f"configuration: {reason}; set tunnel: {_protocol(old)}",
+                f"configuration: {reason}; set tunnel: {old.protocol}",
                 field="tunnel",
             )
-
-
-def _protocol(link: Link) -> str:
-    return link.protocol if isinstance(link, Tunnel) else link.kind
 
 
 def differences(plan: Plan) -> Iterator[str]:
@@ -310,7 +301,7 @@ def differences(plan: Plan) -> Iterator[str]:
     replaced = {op.noun.key for op in plan if isinstance(op, Add)} & removed.keys()
     other = of_another_kind(plan)
     if other:
-        was, wanted = map(_protocol, other[0])
+        was, wanted = (tunnel.protocol for tunnel in other[0])
         yield (
             f"tunnel: {len(other)} of this node are {was}, should be {wanted}: repair() replaces "
             f"them; or set tunnel: {was} in the configuration"
