@@ -82,6 +82,14 @@ def naming(world: World) -> snnet.ComputeNode:
     return node
 
 
+def remove_subnet(cnci: Any) -> None:
+    cnci.remove_subnet(cnci.topology().subnets[0].networks[0])
+
+
+def allow_external(cnci: Any) -> None:
+    cnci.allow_external("eth0", cnci.topology().subnets[0].bridge.name)
+
+
 PAIRS: dict[str, tuple[Callable[..., Any], Callable[[Any], object], Callable[[Any], object], bool]]
 PAIRS = {
     "one address": (bridged, create(10, ip="10.1.0.50"), create(11, ip="10.1.0.50"), True),
@@ -322,6 +330,8 @@ PAIRS = {
         lambda cnci: cnci.dhcp(NET).reload(),
         True,
     ),
+    "a forward to a subnet that goes": (concentrator, forward(8000), remove_subnet, True),
+    "an exit of a subnet that goes": (concentrator, allow_external, remove_subnet, True),
     "two ports": (concentrator, forward(8000), forward(8001), False),
     "ports that overlap": (
         concentrator,

@@ -47,12 +47,13 @@ def test_what_is_wrong_is_named(
     fake: FakeWorld, kind: str, wanted: list[Any], key: tuple[str, ...], field: str
 ) -> None:
     node = prepared(fake)
-    (failed,) = node.reconcile(**{kind: wanted}).failed
+    asked: dict[str, Any] = {kind: wanted}
+    (failed,) = node.reconcile(**asked).failed
     assert failed.key == key
     assert isinstance(failed.error, snnet.InvalidRequest)
     assert failed.error.field == field
     with pytest.raises(snnet.InvalidRequest) as caught:
-        node.reconcile(**{kind: wanted}, atomic=True)
+        node.reconcile(**asked, atomic=True)
     at = next(number for number, cfg in enumerate(wanted) if cfg.vnic_id == key[-1])
     assert caught.value.field == f"{kind}[{at}].{field}"
 

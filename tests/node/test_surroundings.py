@@ -350,7 +350,8 @@ def test_nor_the_port_of_tunnels_without_an_address(fake: FakeWorld) -> None:
 
 
 def test_nor_does_a_forward_to_a_concentrator(fake: FakeWorld) -> None:
-    put(fake, Vxlan(name="vx0", vni=5, port=8472, remote=None, local=None, group=0))
+    here = IPv4Address("192.0.2.11")
+    put(fake, Vxlan(name="vx0", vni=5, port=8472, remote=None, local=here, group=0))
     node = fake.node(config=fake.config(topology="local"))
 
     def forward(protocol: str) -> object:
