@@ -237,7 +237,7 @@ def test_what_a_server_is_told(fake: FakeWorld) -> None:
 
 
 def test_a_scope_of_an_unknown_subnet_is_a_mistake(world: World) -> None:
-    with pytest.raises(snnet.InvalidRequest, match="subnet"):
+    with pytest.raises(snnet.InvalidRequest, match=f"{NET} is not a subnet of this concentrator"):
         world.cnci().dhcp(NET)
 
 

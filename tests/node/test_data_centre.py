@@ -145,6 +145,15 @@ def test_what_is_opened_has_no_tunnels(where: str, port: int) -> None:
         assert site.tunnels("192.0.2.11") == ([] if where == "mesh" else [port])
 
 
+def test_the_leases_of_a_subnet_are_those_of_its_guests() -> None:
+    site = DataCentre("host")
+    with site.open:
+        site.cnci.add_remote_subnet("10.2.0.0/24", 8, "192.0.2.11")
+        (lease,) = site.cnci.leases(NET)
+        assert (str(lease.address), lease.mac) == ("10.1.0.9", "02:00:0a:01:00:09")
+        assert site.cnci.leases("10.2.0.0/24") == []
+
+
 ELSEWHERE, THERE = "198.51.100.21", "198.51.100.30"
 
 

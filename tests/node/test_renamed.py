@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import IPv4Address
 from shlex import quote
 from typing import Any
 
@@ -177,9 +178,16 @@ REMOVERS: dict[str, Callable[[snnet.Cnci], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("bridge", {}),
+        ("tunnel", {"remote": IPv4Address("192.0.2.99"), "master": None}),
+        ("mesh", {"tunnel_key": 99}),
+    ],
+)
 def test_a_copied_alias_does_not_hinder_the_removal_of_the_real_link(
-    fake: FakeWorld, kind: str
+    fake: FakeWorld, kind: str, changes: dict[str, Any]
 ) -> None:
     cnci = fake.cnci()
     name_of, make = MAKERS[kind]
@@ -187,8 +195,8 @@ def test_a_copied_alias_does_not_hinder_the_removal_of_the_real_link(
     name = name_of(cnci)
     link = fake.link(name)
     assert link is not None
-    fake.add(Bridge(name=NEW, alias=link.alias))
-    cnci.rebuild_topology()
+    fake.add(replace(link, name=NEW, index=0, **changes))
+    assert any(NEW in line for line in cnci.rebuild_topology().orphans)
     REMOVERS[kind](cnci)
     assert fake.link(name) is None
     assert fake.link(NEW) is not None
