@@ -12,6 +12,7 @@ import pytest
 
 import snnet
 from snnet.contract import LINK_GROUP, Bridge, Veth
+from tests.node import test_local
 from tests.node.test_cnci import neighbors
 from tests.node.world import FakeWorld, World, container, port, vm
 
@@ -248,6 +249,21 @@ def test_renamed_links_of_a_concentrator(world: World, kind: str) -> None:
     assert world.link(NEW) is not None
     cnci.shutdown()
     assert world.links() == []
+
+
+@pytest.mark.parametrize("kind", ["way", "plug"])
+def test_renamed_links_that_lead_to_a_concentrator(fake: FakeWorld, kind: str) -> None:
+    node = fake.node(config=fake.config(topology="local"))
+    made = node.set_concentrator(test_local.config())
+    name = made.link_name if kind == "way" else made.plugs["web"].name
+    rename(fake, name)
+    with pytest.raises(snnet.Conflict, match=rf"{NEW}.*{name}"):
+        node.set_concentrator(test_local.config())
+    assert any(NEW in line for line in node.rebuild_topology().orphans)
+    assert node.set_concentrator(test_local.config()) == made
+    assert fake.link(NEW) is not None
+    node.reset_network()
+    assert fake.links() == []
 
 
 @pytest.mark.parametrize("cfg", [vm(10), container(10), vm(9)], ids=["tap", "veth", "the same tap"])
