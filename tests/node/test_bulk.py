@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -91,6 +92,17 @@ def test_what_is_wrong_touches_nothing_else(fake: FakeWorld, atomic: bool) -> No
     assert [isinstance(one.error, snnet.InvalidRequest) for one in results] == [False, True, False]
     assert [vnic.vnic_id for vnic in node.topology().vnics] == ["v9", "v11"]
     assert results[1].to_dict()["error"] == str(results[1].error)
+
+
+def test_a_removal_names_the_config_that_is_wrong(fake: FakeWorld) -> None:
+    node = fake.node()
+    node.create_vnic(vm(9))
+    before = state(fake, node)
+    wrong: Any = [vm(9), replace(vm(10), vnic_id=None), vm(11)]
+    with pytest.raises(snnet.InvalidRequest, match=r"^cfgs\[1\]\.vnic_id: ") as caught:
+        node.destroy_vnics(wrong)
+    assert caught.value.field == "cfgs[1].vnic_id"
+    assert state(fake, node) == before
 
 
 @pytest.mark.parametrize(

@@ -105,11 +105,18 @@ def test_what_differs_is_updated(world: World) -> None:
 
 
 @pytest.mark.parametrize("topology", ["hub", "local", "mesh"])
-def test_two_vnics_may_swap_their_addresses(fake: FakeWorld, topology: str) -> None:
+@pytest.mark.parametrize(
+    ("net", "first", "second"),
+    [("10.1.0.0/24", "10.1.0.8", "10.1.0.9"), ("fd00:1::/64", "fd00:1::8", "fd00:1::9")],
+)
+def test_two_vnics_may_swap_their_addresses(
+    fake: FakeWorld, topology: str, net: str, first: str, second: str
+) -> None:
+    """With IPv6 alone their default MACs, too, which must be alone in the subnet."""
     node = fake.node(config=fake.config(topology=topology))
-    node.create_vnics([vm(9), vm(10)])
-    result = node.reconcile(vnics=[vm(9, ip="10.1.0.10"), vm(10, ip="10.1.0.9")])
-    assert actions(result) == {"v9": "updated", "v10": "updated"}
+    node.create_vnics([vm(8, subnet=net, ip=first), vm(9, subnet=net, ip=second)])
+    result = node.reconcile(vnics=[vm(8, subnet=net, ip=second), vm(9, subnet=net, ip=first)])
+    assert actions(result) == {"v8": "updated", "v9": "updated"}
     assert node.verify() == []
 
 
