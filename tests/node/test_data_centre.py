@@ -205,6 +205,13 @@ def test_guests_reach_no_far_end_outside_of_known_networks(walled: World) -> Non
     assert kept(cnci) == set()
 
 
+def test_nor_one_of_a_new_subnet_beside_others(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(NET, KEY, "192.0.2.21")
+    cnci.add_remote_subnet("10.2.0.0/24", 8, ELSEWHERE)
+    assert kept(cnci) == {ELSEWHERE}
+
+
 @pytest.mark.parametrize("allowed", [[], ["198.51.100.0/24"]])
 def test_nor_its_tunnels_where_its_network_is_opened(fake: FakeWorld, allowed: list[str]) -> None:
     cnci = fake.cnci(config=fake.config(allow_to_nets=allowed))
