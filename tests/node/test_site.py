@@ -113,7 +113,7 @@ def test_an_uplink_that_leaves_too_little_for_tenants_is_refused(enough: bool) -
             node.init()
             assert node.site.mtu == MTU_MIN
             return
-        with pytest.raises(snnet.InvalidRequest) as caught:
+        with pytest.raises(snnet.InvalidRequest, match="eth0 has MTU") as caught:
             node.init()
         assert caught.value.field == "mtu"
 
