@@ -78,6 +78,7 @@ class Named(FakeFirewall):
         assert self.apply([Add(noun) for noun in nouns]).error is None
 
     def missing(self, noun: Noun) -> str | None:
+        assert isinstance(noun, Zone)
         return self.refused
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ def test_drivers_by_name_are_open_on_the_host_of_the_backend(
 
 
 def test_a_node_that_cannot_be_opened_leaves_nothing_open(opened: Opened) -> None:
-    with pytest.raises(snnet.InvalidRequest) as caught:
+    with pytest.raises(snnet.InvalidRequest, match="7 is neither the name of a driver") as caught:
         snnet.ComputeNode("cn-1", CONFIG, backend="real", firewall=7)  # type: ignore[arg-type]
     assert caught.value.field == "firewall"
     (host,) = opened.hosts.values()

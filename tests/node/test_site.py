@@ -97,6 +97,15 @@ def test_a_site_is_what_the_configuration_says(
     }
 
 
+def test_a_node_lists_its_uplinks_by_what_they_carry(fake: FakeWorld) -> None:
+    fake.kernel.add_uplink("eth1", "198.51.100.2/24")
+    node = fake.node(config=fake.config(management_nets=[MANAGEMENT]))
+    assert [(uplink.link_name, uplink.compute, uplink.management) for uplink in node.uplinks] == [
+        ("eth0", True, False),
+        ("eth1", False, True),
+    ]
+
+
 def test_foreign_links_are_the_hosts_own(fake: FakeWorld) -> None:
     """Neither those of nodes and guests, nor ports of bridges, nor the loopback."""
     fake.add(Bridge(name="br0", group=0), Tap(name="port0", group=0, master="br0"))
