@@ -54,7 +54,7 @@ _LISTED = re.compile(r"^- `(?P<function>[\w.]+)`: `(?P<old>.*?)` → (?:`(?P<new
 
 
 Tests = dict[pytest.Item, float]
-"""Tests, and how many seconds each takes."""
+"""Tests, and how many seconds of processor time each takes."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def _reach(session: pytest.Session, codes: set[int]) -> dict[int, Tests]:
 
     for item, following in zip(session.items, [*session.items[1:], None], strict=True):
         seen.clear()
-        began = time.perf_counter()
+        began = time.process_time()
         threading.setprofile(called)
         sys.setprofile(called)
         try:
@@ -215,7 +215,7 @@ def _reach(session: pytest.Session, codes: set[int]) -> dict[int, Tests]:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         for code in seen:
             reach.setdefault(code, {})[item] = seconds
     return reach
