@@ -34,6 +34,11 @@ def test_a_new_guest_is_announced_on_its_bridge(fake: FakeWorld) -> None:
     assert said(fake) == []
 
 
+def test_each_of_several_new_guests_is_announced(fake: FakeWorld) -> None:
+    fake.node().create_vnics([vm(9), vm(10)])
+    assert [line.partition(" ")[0] for line in said(fake)] == ["10.1.0.9", "10.1.0.10"]
+
+
 def test_a_guest_that_a_repair_makes_is_announced(fake: FakeWorld) -> None:
     node = fake.node()
     vnic = node.create_vnic(vm()).vnic
