@@ -363,7 +363,7 @@ class Cnci(Node[CnciRecords]):
         one object.  With ``atomic`` the first error is raised and everything is as before;
         without, errors are only in their items.  Malformed and duplicate arguments raise
         InvalidRequest before anything is touched.  A subnet that gets another key is
-        recreated together with its rules.
+        recreated together with its rules; if it cannot be, name them when you try again.
         """
         wanted = wanted_set(
             self.site,
