@@ -226,9 +226,9 @@ def record_claims(monkeypatch: pytest.MonkeyPatch) -> Applied:
         watch(cls)
     apply = Drivers.apply
 
-    def carried_out(drivers: Any, operations: Any, **options: Any) -> Any:
+    def carried_out(drivers: Any, operations: Any, outcome: Any, **options: Any) -> None:
         applied.apply(operations)
-        return apply(drivers, operations, **options)
+        apply(drivers, operations, outcome, **options)
 
     monkeypatch.setattr(Drivers, "apply", carried_out)
     return applied

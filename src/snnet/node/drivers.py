@@ -121,13 +121,12 @@ class Drivers:
     def apply(
         self,
         operations: Sequence[Operation],
+        outcome: Outcome,
         *,
         check: Check | None = None,
         keep_going: bool = False,
-        into: Outcome | None = None,
-    ) -> Outcome:
+    ) -> None:
         """Like ``Driver.apply``, each operation by its own driver, in the same order."""
-        outcome = Outcome() if into is None else into
         carriers = [self._by_noun[type(one.noun)] for one in operations]
         first = 0
         for driver, run in groupby(carriers):
@@ -135,9 +134,8 @@ class Drivers:
             part = operations[first:end]
             driver.apply(part, check=check, keep_going=keep_going, into=outcome, first=first)
             if outcome.errors and not keep_going:
-                break
+                return
             first = end
-        return outcome
 
     def undo(self, plan: Plan, outcome: Outcome, error: BaseException, what: str) -> None:
         """Undo, in reverse order, what took effect of a plan that ``error`` has ended.
@@ -201,7 +199,7 @@ class Drivers:
         """
         outcome = Outcome()
         try:
-            self.apply(plan.operations, keep_going=True, into=outcome)
+            self.apply(plan.operations, outcome, keep_going=True)
         finally:
             outcome.close_fds()
         if not looked:

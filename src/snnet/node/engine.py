@@ -237,7 +237,7 @@ class Engine(Generic[R]):
             outcome = Outcome()
             try:
                 operations, check = plan.operations, deadline.check
-                self._drivers.apply(operations, check=check, into=outcome)
+                self._drivers.apply(operations, outcome, check=check)
                 if outcome.error is not None:
                     raise outcome.error
                 return self._publish(call, draft, Done(plan, outcome, set()), news)
