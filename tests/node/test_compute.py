@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address
+from typing import Any
 
 import pytest
 
@@ -484,9 +485,10 @@ def test_a_node_that_was_started_takes_no_other_number(fake: FakeWorld) -> None:
     assert node.config.node_number == 3
 
 
-def test_the_defaults_of_its_options() -> None:
+@pytest.mark.parametrize("role", [snnet.ComputeNode, snnet.Cnci])
+def test_the_defaults_of_the_options_of_a_node(role: type[Any]) -> None:
     """docs/libsnnet.md has those of libsnnet."""
-    options = inspect.signature(snnet.ComputeNode).parameters.values()
+    options = inspect.signature(role).parameters.values()
     assert {one.name: one.default for one in options if one.default is not one.empty} == {
         "backend": "netlink",
         "firewall": "nftables",
@@ -495,4 +497,5 @@ def test_the_defaults_of_its_options() -> None:
         "max_api_concurrency": 8,
         "read_only": False,
         "listeners": (),
+        **({"dhcp": "dnsmasq"} if role is snnet.Cnci else {}),
     }

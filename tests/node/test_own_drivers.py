@@ -76,6 +76,22 @@ def test_the_command_of_a_shared_parameter_sets_it(kernel: snnet.FakeKernel) -> 
     assert driver.commands(Remove(FORWARD)) == ()
 
 
+@pytest.mark.parametrize("found", ["1", None])
+def test_a_parameter_that_need_not_or_cannot_change_is_not_written(
+    kernel: snnet.FakeKernel, monkeypatch: pytest.MonkeyPatch, found: str | None
+) -> None:
+    """None: the host has no such parameter."""
+    name = FORWARD.name if found else "net.ipv4.no_such_parameter"
+    if found:
+        before = Sysctl(name=name, value="0")
+        assert kernel.apply([Change(replace(before, value=found), before)]).error is None
+    written = list[object]()
+    monkeypatch.setattr(kernel, "perform", written.append)
+    shared = replace(FORWARD, name=name)
+    assert SharedSysctls(kernel).apply([Add(shared), Remove(shared)]).errors == {}
+    assert written == []
+
+
 @pytest.mark.parametrize("noun", [ACCEPT, FORWARD])
 def test_what_is_there_is_not_added_and_what_is_not_there_not_removed(
     kernel: snnet.FakeKernel, noun: DockerAccept | SharedSysctl
