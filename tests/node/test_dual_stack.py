@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -117,7 +118,8 @@ def test_a_guest_speaks_for_itself_alone(tenant: Tenant) -> None:
     """Another address on its NIC does not get it anywhere."""
     one, _ = tenant.guests
     for network in map(ip_network, tenant.subnets):
-        foreign = f"{network[77]}/{network.prefixlen}"
-        add(one.kernel, address(foreign, "eth0"))
+        foreign = address(f"{network[77]}/{network.prefixlen}", "eth0")
+        # Packets of its own do not come from it, as those from the newest IPv6 address would.
+        add(one.kernel, replace(foreign, deprecated=network.version == 6))
         assert tenant.fabric.ping(one, network[10])
         assert not tenant.fabric.ping(tenant.guests[1], network[77])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 from snnet.contract import Address, IPAddress, Path
 
@@ -10,6 +10,7 @@ from .fib import Hop
 from .refusal import Refusal
 from .state import State
 
+_LOOPBACK = IPv4Address("127.0.0.1")
 _LENGTH = 128
 _LABELS = tuple(
     (IPv6Network(network), label)
@@ -36,7 +37,7 @@ class PathRules:
 def path_to(state: State, remote: IPAddress) -> Path | None:
     """Return the current path to the remote address, None without a route."""
     if remote in state.local or remote.is_loopback:
-        return Path(remote=remote, link="lo", source=remote)
+        return Path(remote=remote, link="lo", source=_primary(state, remote))
     hop = state.fib.find(remote)
     if hop is None:
         return None
@@ -48,6 +49,21 @@ def path_to(state: State, remote: IPAddress) -> Path | None:
         # Falls back to the loopback address (ipv6_dev_get_saddr, net/ipv6/addrconf.c).
         source = IPv6Address("::1")
     return Path(remote=remote, link=hop.link, source=source) if source else None
+
+
+def _primary(state: State, own: IPAddress) -> IPAddress:
+    """Return the source of packets to an address of the host itself.
+
+    It is that address, or, of a secondary one, the primary of its network (fib_add_ifaddr in
+    net/ipv4/fib_frontend.c).
+    """
+    if own.version == 6:
+        return own
+    if own not in state.local:  # of 127.0.0.0/8, which is local as a whole
+        return _LOOPBACK
+    addresses = [one.address for one in state.addresses(state.local[own][0], 4)]
+    network = next(one.network for one in addresses if one.ip == own)
+    return next(one.ip for one in addresses if one.network == network)
 
 
 def _preferred(state: State, hop: Hop, remote: IPAddress) -> IPAddress | None:
@@ -87,10 +103,11 @@ def source_on(state: State, link: str, towards: IPAddress) -> IPAddress | None:
 
 
 def _like(state: State, link: str, target: IPv6Address) -> IPAddress | None:
-    """Return the address of the host that fits the IPv6 destination best, the first of equal ones.
+    """Return the address of the host that fits the IPv6 destination best.
 
     The rules of RFC 6724, 5, as ipv6_get_saddr_eval (net/ipv6/addrconf.c) orders them, but
-    for temporary addresses.
+    for temporary addresses.  Of equal ones it is the newest of the oldest link
+    (ipv6_link_dev_addr puts an address before those that are there).
     """
 
     def rank(noun: Address) -> tuple[bool, int, bool, bool, bool, int]:
@@ -108,7 +125,7 @@ def _like(state: State, link: str, target: IPv6Address) -> IPAddress | None:
     nouns = [
         noun
         for name in links
-        for noun in state.addresses(name, 6)
+        for noun in reversed(state.addresses(name, 6))
         if not noun.address.ip.is_loopback
     ]
     return max(nouns, key=rank).address.ip if nouns else None

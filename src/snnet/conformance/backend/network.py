@@ -49,11 +49,15 @@ _PATH = Path(remote=ip_address("192.0.2.10"), link=UPLINK, source=ADDRESS.ip)
 _WAYS = (
     ("192.0.2.10", UPLINK, "192.0.2.11"),
     ("192.0.2.11", "lo", "192.0.2.11"),
+    ("192.0.2.77", "lo", "192.0.2.11"),  # a secondary address: fib_add_ifaddr
+    ("192.0.2.201", "lo", "192.0.2.201"),
     ("127.0.0.1", "lo", "127.0.0.1"),
+    ("127.9.9.9", "lo", "127.0.0.1"),
     ("10.3.0.9", UPLINK, "192.0.2.11"),
     ("10.1.0.9", "br", "10.1.0.1"),
-    ("2001:db8::10", UPLINK, "2001:db8::11"),
-    ("2001:db8:3::9", UPLINK, "2001:db8::11"),
+    ("2001:db8::10", UPLINK, "2001:db8::77"),  # of equals the newest: ipv6_link_dev_addr
+    ("2001:db8::77", "lo", "2001:db8::77"),
+    ("2001:db8:3::9", UPLINK, "2001:db8::77"),
 )
 """Destination, link, source address."""
 _FORWARD = Sysctl(name=_FORWARDING, value="0")
@@ -251,6 +255,9 @@ class PathTests(BackendTests):
             place,
             BRIDGE,
             address("10.1.0.1/24", "br"),
+            address("192.0.2.77/24"),
+            address("192.0.2.201/29"),
+            address("2001:db8::77/64"),
             route("10.3.0.0/24", "192.0.2.9"),
             route("2001:db8:3::/64", "2001:db8::9"),
         )
