@@ -128,6 +128,7 @@ def test_the_defaults_of_nodes_are_the_documented_ones() -> None:
         "api_timeout": 6.0,
         "max_api_concurrency": 8,
         "read_only": False,
+        "listeners": (),
     }
     for node, more in ((snnet.ComputeNode, {}), (snnet.Cnci, {"dhcp": "dnsmasq"})):
         defaults = {item.name: item.default for item in parameters(node)}

@@ -204,11 +204,17 @@ def check_many(value: object, field: str, check: Callable[[object, str], Any]) -
     return tuple(check(item, f"{field}[{number}]") for number, item in enumerate(value))
 
 
+def of_item(error: InvalidRequest, where: str) -> InvalidRequest:
+    """The error about one item of a list, which also says which one: "forwards[1].to"."""
+    inner = "" if error.field in (None, "cfg") else f".{error.field}"
+    message = str(error).removeprefix(f"{error.field}: ")
+    return InvalidRequest(message, field=where + inner)
+
+
 @contextlib.contextmanager
-def part_of(field: str) -> Iterator[None]:
-    """Name an item in the errors about one of its own fields: "forwards[1]", "forwards[1].to"."""
+def part_of(where: str) -> Iterator[None]:
+    """Name an item in the errors about its own fields; see ``of_item``."""
     try:
         yield
     except InvalidRequest as error:
-        said = str(error).removeprefix(f"{error.field}: ")
-        raise InvalidRequest(said, field=f"{field}.{error.field}") from error
+        raise of_item(error, where) from error

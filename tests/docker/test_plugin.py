@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import stat
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 
 import snnet
+from snnet.cli import docker_plugin
 from snnet.contract import Conflict, DriverNotFound, InvalidRequest, Put, SnnetError
-from snnet.docker import DockerPlugin, Tls
+from snnet.docker import DockerPlugin, Tls, server
+from snnet.docker import plugin as plugin_part
 from snnet.docker.gate import Gate
 from snnet.registries.memory import MemoryRegistry
 from snnet.registries.sqlite import SqliteRegistry
@@ -373,6 +376,14 @@ def test_files_that_are_not_certificates(make: Make, folder: Path, tls: Tls) -> 
     assert os.listdir(folder / "specs") == []
 
 
+def test_a_stop_gives_the_last_requests_their_time() -> None:
+    """systemd ends the service no earlier, and Docker has its answer."""
+    assert docker_plugin.PATIENCE < server._LAST_REQUESTS
+    unit = (Path(__file__).parents[2] / "contrib" / "snnet-docker-plugin.service").read_text()
+    (limit,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert int(limit) > server._LAST_REQUESTS + plugin_part._DRAIN_TIMEOUT
+
+
 def test_a_request_under_way_keeps_the_registry_open(
     make: Make, folder: Path, node: snnet.ComputeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -380,6 +391,7 @@ def test_a_request_under_way_keeps_the_registry_open(
     plugin.init()
     plugin.start()
     monkeypatch.setattr("snnet.docker.server._TIMEOUT", 0.03)
+    monkeypatch.setattr("snnet.docker.server._LAST_REQUESTS", 0.03)
     monkeypatch.setattr("snnet.docker.plugin._DRAIN_TIMEOUT", 0.03)
     docker = Client(folder / "snnet.sock")
     docker.address(docker.make_pool(**IPAM_OPTIONS), **GATEWAY)

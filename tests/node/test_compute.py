@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address
-from typing import Any
 
 import pytest
 
@@ -483,19 +481,3 @@ def test_a_node_that_was_started_takes_no_other_number(fake: FakeWorld) -> None:
     with pytest.raises(snnet.InvalidRequest, match="cn:cn-1 has tunnels by now"):
         node.take_number(4)
     assert node.config.node_number == 3
-
-
-@pytest.mark.parametrize("role", [snnet.ComputeNode, snnet.Cnci])
-def test_the_defaults_of_the_options_of_a_node(role: type[Any]) -> None:
-    """docs/libsnnet.md has those of libsnnet."""
-    options = inspect.signature(role).parameters.values()
-    assert {one.name: one.default for one in options if one.default is not one.empty} == {
-        "backend": "netlink",
-        "firewall": "nftables",
-        "netns": None,
-        "api_timeout": 6.0,
-        "max_api_concurrency": 8,
-        "read_only": False,
-        "listeners": (),
-        **({"dhcp": "dnsmasq"} if role is snnet.Cnci else {}),
-    }

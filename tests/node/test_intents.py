@@ -89,6 +89,14 @@ def journal_file(world: World, owner: str = "cnci:cnci-1") -> Path:
     return path
 
 
+def comes_back(world: World, before: object) -> None:
+    """After a flush, a restarted concentrator is as it was."""
+    flush_rules(world)
+    with world.cnci() as cnci:
+        assert cnci.verify() == []
+        assert state(world, cnci) == before
+
+
 def test_everything_comes_back_after_a_flush_and_a_restart(walled: World) -> None:
     with walled.cnci() as cnci:
         asked_for(cnci)
@@ -146,10 +154,7 @@ def test_a_lost_or_damaged_record_heals_from_what_is_found(
         assert any("of the record of intents" in line for line in healed) == (harm is damage_record)
         assert cnci.verify() == []
         assert state(walled, cnci) == before
-    flush_rules(walled)
-    with walled.cnci() as cnci:
-        assert cnci.verify() == []
-        assert state(walled, cnci) == before
+    comes_back(walled, before)
 
 
 def test_a_record_that_is_lost_while_the_node_runs_is_written_again(walled: World) -> None:
@@ -158,10 +163,7 @@ def test_a_record_that_is_lost_while_the_node_runs_is_written_again(walled: Worl
         lose_record(walled)
         cnci.add_port_forward(protocol="udp", device="eth0", port=53, to="10.1.0.9")
         before = state(walled, cnci)
-    flush_rules(walled)
-    with walled.cnci() as cnci:
-        assert cnci.verify() == []
-        assert state(walled, cnci) == before
+    comes_back(walled, before)
 
 
 @pytest.mark.parametrize("harm", [lose_record, damage_record], ids=["lost", "damaged"])
@@ -176,9 +178,7 @@ def test_a_record_that_others_change_while_the_node_runs_is_repaired(
         assert "record of intents" in line
         cnci.repair()
         assert cnci.verify() == []
-    flush_rules(walled)
-    with walled.cnci() as cnci:
-        assert state(walled, cnci) == before
+    comes_back(walled, before)
 
 
 def test_what_was_taken_back_does_not_come_back(walled: World) -> None:

@@ -36,7 +36,7 @@ _LOCK_TIMEOUT = 5.0
 """Seconds to wait for another plugin of the same name to end."""
 
 _DRAIN_TIMEOUT = 15.0
-"""Seconds to wait for running requests: more than a node's usual time limit."""
+"""Seconds to wait for requests that the server has left running."""
 
 _log = logging.getLogger("snnet.docker")
 
@@ -171,7 +171,7 @@ class DockerPlugin:
         """Stop, and close the registry.  ``init()`` opens it again.
 
         In a forked child this changes nothing.  Raises ``Timeout`` and keeps the registry
-        open if a request is still running after 15 s.
+        open if a request is still running 15 s after the server has ended.
         """
         if self._pid == os.getpid():
             self.stop()

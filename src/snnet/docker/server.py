@@ -27,7 +27,10 @@ from snnet.system.files import close_in_children
 from .gate import PATIENCE, Gate, GatedServer, connections_max
 
 _TIMEOUT = 10.0
-"""Seconds to wait for the server to start, and for its last requests to end."""
+"""Seconds to wait for the server to start."""
+
+_LAST_REQUESTS = 25.0
+"""Seconds for the last requests to end; ``snnet docker-plugin serve`` lets each take 20."""
 
 _BACKLOG = 1024
 """Maximum number of connections that wait to be accepted (listen(2))."""
@@ -263,7 +266,7 @@ class Server:
                 loop="asyncio",
                 ws="none",
                 server_header=False,
-                timeout_graceful_shutdown=int(_TIMEOUT),
+                timeout_graceful_shutdown=int(_LAST_REQUESTS),
                 **self._listener.settings(),  # type: ignore[arg-type]
             )
             try:
@@ -317,7 +320,7 @@ class Server:
         """Stop listening, and wait for running requests to end."""
         thread = self._retire()
         if thread is not None and thread.is_alive():
-            thread.join(2 * _TIMEOUT)
+            thread.join(_LAST_REQUESTS + _TIMEOUT)
         try:
             self._listener.withdraw()
         except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from snnet.checks import check_many
+from snnet.checks import check_many, of_item
 from snnet.config import VnicConfig
 from snnet.contract import Cancelled, FatalError, InvalidRequest, SnnetError, Timeout, Veto
 from snnet.core.compute_records import ComputeRecords
@@ -29,13 +29,6 @@ _OF_ALL = (Timeout, Cancelled, Veto, FatalError)
 def listed(cfgs: Iterable[VnicConfig], field: str) -> tuple[VnicConfig, ...]:
     """The configs as a list; each is checked where it is used."""
     return check_many(cfgs, field, lambda cfg, _: cfg)
-
-
-def of_item(error: InvalidRequest, where: str) -> InvalidRequest:
-    """The error about one config of a list, which also says which one."""
-    inner = "" if error.field in (None, "cfg") else f".{error.field}"
-    message = str(error).removeprefix(f"{error.field}: ")
-    return InvalidRequest(message, field=where + inner)
 
 
 def create_each(

@@ -16,7 +16,7 @@ _OUTSIDE_THE_KERNEL = ("fake", "none")
 _NAMES = {"nftables": "snnet-(?!iptables)", "iptables": "SNNET-|snnet-iptables"}
 """How the names of their tables and chains in nf_tables begin; see ``_has_rules``."""
 
-_RULE = Zone(owner="cn:any", zone="any")
+_RULE = Zone(zone="any")
 """A rule that a firewall sets if it sets any."""
 
 

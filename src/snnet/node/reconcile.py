@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from snnet.checks import of_item
 from snnet.config import VnicConfig
 from snnet.contract import InvalidRequest, SnnetError
 from snnet.core.compute_records import ComputeRecords
@@ -24,7 +25,7 @@ from snnet.core.requests import (
     tenant_identity,
 )
 
-from .bulk import listed, of_item
+from .bulk import listed
 from .call import Mode
 from .calls.cnci_vnics import CreateCnciVnic, DestroyCnciVnic
 from .calls.layout import Layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from snnet.checks import check_many
+from snnet.checks import check_many, of_item
 from snnet.contract import InvalidRequest, PortForward, SnnetError
 from snnet.core.compute_records import ComputeRecords
 from snnet.core.concentrators import Concentrator, concentrator_thing
@@ -21,7 +21,6 @@ from snnet.core.local_requests import (
 from snnet.core.site import Site
 from snnet.core.vnics import TenantSubnet
 
-from .bulk import of_item
 from .calls.concentrators import RemoveConcentrator, SetConcentrator
 from .steps import Steps
 
