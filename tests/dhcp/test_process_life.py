@@ -477,6 +477,20 @@ def test_many_scopes_at_once(lan: Any, driver: Dnsmasq, do: Do) -> None:
     assert list(driver.host.runtime.iterdir()) == []
 
 
+def test_a_look_whether_another_link_is_served_stops_no_start(
+    lan: Any, driver: Dnsmasq, scope: DhcpScope, do: Do, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look takes the port of its link for a moment; a start binds that of all links first."""
+    lan.bridge("br9", "10.9.0.0/24")
+    look = in_netns(driver.host.netns.fd, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    with look:
+        look.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"br9")
+        look.bind(("", 67))
+        monkeypatch.setattr(time, "sleep", lambda _: look.close())
+        do(driver, Add(scope))
+    assert driver.find(scope) == scope
+
+
 def test_identical_adds_end_as_one(driver: Dnsmasq, scope: DhcpScope) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

@@ -9,15 +9,17 @@ signals are sent through that pidfd.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from snnet.contract import Busy, Denied
 from snnet.system.green import is_readable
+from snnet.system.process import Completed, errno_in, run
 
 _log = logging.getLogger("snnet.dhcp")
 
@@ -30,8 +32,24 @@ _PATIENCE = 5.0
 _ROUNDS = 5
 """How often to look for processes that were forked while others were stopped."""
 
+_LOOK = 0.1
+"""Seconds after which a start that found its port taken is tried once more."""
+
 _ARGUMENTS_MAX = 1 << 16
 """More bytes than our command line has; one read(2) returns as many of it as there are."""
+
+
+def launch(argv: Sequence[str], netns: int) -> Completed:
+    """Start dnsmasq: it forks to the background when it serves, or fails with a message.
+
+    It binds the port of all links, and then takes one of them.  ``bridge.may_be_served`` takes
+    the port of another link for a moment, so a port that is in use is tried once more.
+    """
+    done = run(argv, netns=netns, check=False)
+    if done.returncode != 0 and errno_in(done.stderr) == errno.EADDRINUSE:
+        time.sleep(_LOOK)
+        done = run(argv, netns=netns, check=False)
+    return done
 
 
 class Server:

@@ -31,7 +31,7 @@ from snnet.contract.dhcp import GENERATED_PREFIX_MIN
 from snnet.contract.errors import shown
 from snnet.system.host import RealHost
 from snnet.system.netns import in_netns
-from snnet.system.process import errno_in, failure, run
+from snnet.system.process import errno_in, failure
 
 from . import settings
 from .account import Account, serving_account
@@ -39,7 +39,7 @@ from .bridge import bridge_index, index_of, may_be_served
 from .folder import FileState, Folder
 from .record import SCOPE_FILE, ScopeRecord, more
 from .resolvers import name_servers
-from .server import Server, is_stopped, stop_all
+from .server import Server, is_stopped, launch, stop_all
 
 _log = logging.getLogger("snnet.dhcp")
 
@@ -321,8 +321,7 @@ class Service:
 
     def _launch(self, scope: DhcpScope, account: Account) -> None:
         argv = settings.command_line(scope, self.path, account)
-        # dnsmasq forks to the background when it serves, or fails with a message.
-        done = run(argv, netns=self._host.netns.fd, check=False)
+        done = launch(argv, self._host.netns.fd)
         if done.returncode != 0:
             if errno_in(done.stderr) == errno.EADDRINUSE:
                 where = " or ".join(map(str, scope.gateways))
