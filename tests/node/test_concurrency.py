@@ -400,6 +400,50 @@ def test_a_call_waits_for_the_whole_node_for_the_timeout(
         assert said[name].endswith("within 0.01 s"), said
 
 
+class Asked:
+    """A cancel token that is never set, and says when a call that waits asks for it again."""
+
+    def __init__(self) -> None:
+        self.again = threading.Event()
+        self._asked = 0
+
+    def is_set(self) -> bool:
+        self._asked += 1
+        if self._asked == 2:
+            self.again.set()
+        return False
+
+
+def test_a_verify_that_has_listed_the_host_waits_on_for_the_timeout(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile another call waited for the whole node."""
+    token, go_on = Asked(), threading.Event()
+
+    class Slow:
+        def before_apply(self) -> None:
+            assert go_on.wait(PATIENCE)
+
+    node = fake.node()
+    node.create_vnic(vm(9))
+    node.listeners.register(Slow())
+    thread = threading.Thread(target=partial(node.reset_network, cancel=token))
+    snapshot = fake.kernel.snapshot
+
+    def listed(types: Any = None) -> Any:
+        if thread.ident is None:
+            thread.start()
+            assert token.again.wait(PATIENCE)
+        return snapshot(types)
+
+    monkeypatch.setattr(fake.kernel, "snapshot", listed)
+    with pytest.raises(snnet.Timeout, match=r"verify was not done within 0\.01 s"):
+        node.verify(timeout=0.01)
+    go_on.set()
+    thread.join(PATIENCE)
+    assert fake.links() == []
+
+
 def test_a_repair_and_a_clean_up_take_as_long_as_they_need(fake: FakeWorld) -> None:
     node = fake.node(api_timeout=1e-9)
     node.create_vnic(vm(9), timeout=PATIENCE)

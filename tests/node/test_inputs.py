@@ -189,11 +189,17 @@ def test_forwarding_that_is_off_for_all_is_one_line(
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["one", "whole"])
-def test_forwarding_of_each_family_is_looked_at(walled: World, whole: bool) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+def test_forwarding_of_each_family_is_looked_at(
+    walled: World, whole: bool, restarted: bool
+) -> None:
     cnci = walled.cnci()
     bridge = cnci.add_remote_subnet((SUBNET, "fd00:1::/64"), 7, "192.0.2.12")
     four = "net.ipv4.ip_forward" if whole else f"net.ipv4.conf.{bridge}.forwarding"
     six = [f"net.ipv6.conf.{link}.forwarding" for link in ("eth0", bridge)]
+    if restarted:
+        cnci.close()
+        cnci = walled.cnci()
     assert cnci.verify() == []
     for name in (four, *six):
         set_sysctl(walled, name, "0")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
 
 import snnet
 from snnet.contract import Operation
+from snnet.node.host import HALF_BORN_GRACE
 from tests.killed import Killed
 from tests.node.conftest import make_world
 from tests.node.world import FakeWorld, RealWorld, World, container, port, vm
@@ -82,6 +85,27 @@ def test_killed_before_any_operation_on_the_fake(name: str) -> None:
             break
         at += 1
     assert at >= 1
+
+
+@pytest.mark.parametrize("call", ["rebuild_topology", "repair", "reset_network"])
+def test_a_link_that_may_just_be_made_is_waited_for(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Here whoever makes it fails, and takes it back."""
+    node = fake.node()
+    made = fake.link(node.create_vnic(container(9)).vnic.link_name)
+    node.destroy_vnic(container(9))
+    assert made is not None
+    fake.add(replace(made, alias="", up=False, master=None, index=0))
+    waits: list[float] = []
+
+    def goes_away(seconds: float) -> None:
+        waits.append(seconds)
+        fake.delete(made.name)
+
+    monkeypatch.setattr(time, "sleep", goes_away)
+    assert getattr(node, call)().healed == []
+    assert waits == [HALF_BORN_GRACE]
 
 
 @pytest.mark.kernel

@@ -92,6 +92,16 @@ def test_a_parameter_that_need_not_or_cannot_change_is_not_written(
     assert written == []
 
 
+def test_a_parameter_is_changed_from_what_it_is(
+    kernel: snnet.FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = list[object]()
+    monkeypatch.setattr(kernel, "perform", written.append)
+    assert SharedSysctls(kernel).apply([Add(FORWARD)]).error is None
+    wanted = Sysctl(name=FORWARD.name, value="1")
+    assert written == [Change(wanted, replace(wanted, value="0"))]
+
+
 @pytest.mark.parametrize("noun", [ACCEPT, FORWARD])
 def test_what_is_there_is_not_added_and_what_is_not_there_not_removed(
     kernel: snnet.FakeKernel, noun: DockerAccept | SharedSysctl

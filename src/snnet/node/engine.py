@@ -29,7 +29,7 @@ from snnet.plugins import Listeners
 
 from .call import Call, D, Done, K, Mode, R, T
 from .claims import WHOLE_NODE, Claim, Claims, nobody
-from .deadline import Deadline
+from .deadline import NO_LIMIT, Deadline
 from .drivers import Drivers
 from .host import HostView
 from .inputs import Inputs
@@ -92,23 +92,26 @@ class Engine(Generic[R]):
         """Return a look at the host that lists each kind of its objects once."""
         return self._host.for_draft()
 
-    def draft(self, call: Call[R, K, D, T], deadline: Deadline, host: HostView | None = None) -> D:
-        """Return what the call would do now, by a look at the host; change nothing."""
+    @contextmanager
+    def drafting(self, call: Call[R, K, D, T], deadline: Deadline, host: HostView) -> Iterator[D]:
+        """Yield what the call would do now, by a look at the host, with its claim held."""
         with self._claim(call, False, deadline, None) as claim:
             with self.claims.lock:
                 known = call.read(self.records, claim)
-            return call.draft(known, host or self.listed())
+            yield call.draft(known, host)
 
     def preview(self, call: Call[R, Any, Any, Any], deadline: Deadline) -> Plan:
         """Return the plan that the call would have now; it can print itself as commands."""
-        plan: Plan = self.draft(call, deadline).plan
-        with self.look(deadline):
+        with self.drafting(call, deadline, self.listed()) as draft:
+            plan: Plan = draft.plan
             self._drivers.require(plan, self._asked)
         return self._drivers.preview(plan)
 
     # -- running ---------------------------------------------------------------------
 
-    def run(self, call: Call[R, K, D, T], deadline: Deadline, whole: Whole | None = None) -> T:
+    def run(
+        self, call: Call[R, K, D, T], deadline: Deadline = NO_LIMIT, whole: Whole | None = None
+    ) -> T:
         """Carry out the call, with its own claim or as a part of ``whole``.
 
         Raises errors as the mode of the call says.  If anything is raised, a set-up is

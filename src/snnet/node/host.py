@@ -93,7 +93,9 @@ class HostView:
     @property
     def listing(self) -> Listing:
         """Lists of what is on the host."""
-        listing = self._listing or Listing(self._drivers.backend, self.site.owner)
+        listing = self._listing
+        if listing is None:
+            listing = Listing(self._drivers.backend, self.site.owner)
         if self.drafting:
             self._listing = listing
         return listing

@@ -156,9 +156,9 @@ class Node(ABC, Generic[R]):
         if not self.read_only:
             site = replace(site, sequence=Sequence(epoch))
         engine = self._new_engine(site, intents)
-        report = engine.run(Rebuild(changes=not self.read_only, forward=False), NO_LIMIT, whole)
+        report = engine.run(Rebuild(changes=not self.read_only, forward=False), whole=whole)
         if not self.read_only:
-            engine.run(Forward(), NO_LIMIT, whole)
+            engine.run(Forward(), whole=whole)
             note_epoch(self._host, self.owner, epoch)
         self._note(engine.inputs, site.uplink)
         report.healed = [*intents.damage, *moved, *report.healed]
@@ -308,9 +308,9 @@ class Node(ABC, Generic[R]):
             ]
         engine = self._ready()
         if quick:
-            return list(differences(engine.draft(Repair(unreported=True), deadline).plan))
-        draft = engine.draft(Repair(wait=False), deadline, host := engine.listed())
-        with engine.claims.lock:
+            with engine.drafting(Repair(unreported=True), deadline, engine.listed()) as draft:
+                return list(differences(draft.plan))
+        with engine.drafting(Repair(wait=False), deadline, host := engine.listed()) as draft:
             nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())
         with engine.look(deadline):
             return [

@@ -1,0 +1,79 @@
+"""A firewall that lacks some rules: the node works without them, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Set
+
+import pytest
+
+import snnet
+from snnet.backends.fake import FakeFirewall
+from snnet.contract import AntiSpoof, HostIsolation, Noun, TunnelGuard
+from tests.node.world import FakeWorld, vm
+
+LACKS = "the kernel has no such rules"
+
+
+class Lacking(FakeFirewall):
+    """A firewall that cannot set rules of some kinds."""
+
+    lacks: frozenset[type[Noun]] = frozenset()
+
+    def missing(self, noun: Noun) -> str | None:
+        return LACKS if type(noun) in self.lacks else super().missing(noun)
+
+
+@pytest.fixture
+def firewall(fake: FakeWorld) -> Lacking:
+    return Lacking(fake.kernel)
+
+
+def test_a_tunnel_without_a_guard_is_logged_and_named(
+    fake: FakeWorld, firewall: Lacking, caplog: pytest.LogCaptureFixture
+) -> None:
+    firewall.lacks = frozenset({TunnelGuard})
+    node = fake.node(firewall=firewall, config=fake.config(tunnel="vxlan"))
+    node.create_vnic(vm())
+    (subnet,) = node.topology().subnets
+    assert subnet.tunnel is not None
+    said = (
+        f"tunnel {subnet.tunnel.name} takes frames from any sender, not from 192.0.2.101 alone: "
+        f"{LACKS}"
+    )
+    assert caplog.messages == [said]
+    assert node.verify() == [said]
+
+
+@pytest.mark.parametrize(
+    ("lacks", "named"),
+    [
+        ({AntiSpoof, HostIsolation}, {AntiSpoof, HostIsolation}),
+        (FakeFirewall.carries, set()),
+    ],
+    ids=["some", "all"],
+)
+def test_rules_that_are_not_set_are_named_where_others_are(
+    fake: FakeWorld, firewall: Lacking, lacks: Set[type[Noun]], named: Set[type[Noun]]
+) -> None:
+    firewall.lacks = frozenset(lacks)
+    node = fake.node(firewall=firewall)
+    made = node.create_vnic(vm()).vnic
+    (subnet,) = node.topology().subnets
+    wanted = [noun for noun in (*subnet.nouns(), *made.nouns()) if type(noun) in named]
+    assert sorted(node.verify()) == sorted(
+        f"not set, as for all {type(noun).__name__}: {noun}: {LACKS}" for noun in wanted
+    )
+    assert firewall.snapshot(lacks) == {}
+
+
+@pytest.mark.parametrize("call", [snnet.ComputeNode.repair, snnet.ComputeNode.rebuild_topology])
+def test_rules_that_are_there_stay(
+    fake: FakeWorld, firewall: Lacking, call: Callable[[snnet.ComputeNode], object]
+) -> None:
+    """Nobody asks whether they could be set."""
+    node = fake.node(firewall=firewall)
+    node.create_vnic(vm())
+    before = fake.text()
+    firewall.lacks = frozenset({AntiSpoof, HostIsolation})
+    call(node)
+    assert fake.text() == before
