@@ -26,8 +26,8 @@ def _routed(world: World, node_id: str = "cn-1") -> snnet.ComputeNode:
     [
         ("192.0.2.0/24", "192.0.2.77", "an address of this host"),
         ("192.0.2.0/24", "192.0.2.11", "an address of this host"),
-        ("192.0.2.0/24", "192.0.2.254", "a gateway of this host"),
-        ("198.51.100.0/24", "198.51.100.9", "198.51.100.1, a gateway"),
+        ("192.0.2.0/24", "192.0.2.254", r"ip 192\.0\.2\.254 is a gateway of this host"),
+        ("198.51.100.0/24", "198.51.100.9", r"subnet 198\.51\.100\.0/24 holds 198\.51\.100\.1, a"),
         ("172.20.0.0/16", "172.20.0.9", "172.20.0.7/32 on link lo"),
     ],
 )
@@ -149,6 +149,16 @@ def test_a_routed_vnic_takes_no_address_of_another_host(
         one.close()
 
 
+def test_an_address_that_passes_from_guest_to_guest_is_not_asked_for() -> None:
+    """Who has it is known: the guest that leaves."""
+    node, other = _with_neighbour_on_fabric()
+    node.create_vnic(vm(40, subnet=DUAL, ip="192.0.2.40"))
+    also = Address(link="eth0", address=ip_interface("192.0.2.40/24"))
+    assert other.drivers.backend.apply([Add(also)]).error is None
+    done = node.reconcile(vnics=[vm(41, subnet=DUAL, ip="192.0.2.40")], atomic=True)
+    assert done.failed == []
+
+
 def test_two_routed_nodes_of_one_host_do_not_share_addresses(world: World) -> None:
     first, second = _routed(world), _routed(world, "cn-2")
     first.create_vnic(vm(9))
@@ -156,6 +166,34 @@ def test_two_routed_nodes_of_one_host_do_not_share_addresses(world: World) -> No
     refused(world, second, lambda: second.create_vnic(vm(9)), "another node|of cn:cn-1")
     first.reset_network()
     second.reset_network()
+
+
+def test_nor_one_within_a_network_of_the_uplink(world: World) -> None:
+    first, second = _routed(world), _routed(world, "cn-2")
+    for node, number in ((first, 8), (second, 9)):
+        node.create_vnic(vm(number, subnet=DUAL, ip=f"192.0.2.{number}"))
+    taken = vm(10, subnet=DUAL, ip="192.0.2.8")
+    refused(world, second, lambda: second.create_vnic(taken), "reached by link snv-.* of cn:cn-1")
+    first.reset_network()
+    second.reset_network()
+
+
+def test_no_guest_has_the_last_address_of_a_network_of_the_uplink(world: World) -> None:
+    """In a wider subnet it would be that of a guest."""
+    node = _routed(world)
+    with pytest.raises(snnet.InvalidRequest, match="the broadcast address of 192") as caught:
+        node.create_vnic(vm(9, subnet="192.0.2.0/23", ip="192.0.2.255"))
+    assert caught.value.field == "ip"
+
+
+def test_a_subnet_that_is_there_goes_on_whatever_networks_its_host_gets(world: World) -> None:
+    world.add(Bridge(name="others0", group=0))
+    node = _routed(world)
+    node.create_vnic(vm(8))
+    put(world, Address(link="others0", address=ip_interface("10.1.0.77/16")))
+    node.create_vnic(vm(9))
+    assert node.verify() == []
+    node.reset_network()
 
 
 def beside(world: World) -> None:
@@ -229,7 +267,7 @@ def test_a_call_lists_its_host_once(fake: FakeWorld, monkeypatch: pytest.MonkeyP
         assert listed in ([Address, Route], [Address])  # a forward has nothing to do with routes
 
 
-def _with_a_proxy_on_fabric() -> snnet.ComputeNode:
+def _with_a_proxy_on_fabric(*ways: Route) -> snnet.ComputeNode:
     fabric = snnet.Fabric()
     proxy = fabric.add_host("proxy", "192.0.2.1/32")
     host = fabric.add_host("cn-1", "192.0.2.11/24")
@@ -238,7 +276,7 @@ def _with_a_proxy_on_fabric() -> snnet.ComputeNode:
         Change(Sysctl(name=name, value="1"), Sysctl(name=name, value="0"))
         for name in (FORWARDING[4], link_sysctl("ipv4.conf", "eth0", "proxy_arp"))
     ]
-    others = [Add(Bridge(name="others0", group=0)), Add(everywhere)]
+    others = [Add(Bridge(name="others0", group=0)), Add(everywhere), *map(Add, ways)]
     assert proxy.apply([*others, *changes]).error is None
     config = snnet.NetworkConfig(
         compute_nets=["192.0.2.0/24"], mode=snnet.NetworkMode.ROUTED, tunnel="gre"
@@ -276,3 +314,16 @@ def test_a_host_that_answers_for_every_address_hinders_no_guest(
         node.create_vnic(vm(41, subnet="192.0.2.0/24", ip="192.0.2.41"))
         assert "a host on eth0 answers for every address of 192.0.2.0/24" in caplog.text
         node.reset_network()
+
+
+def test_a_host_that_answers_for_all_but_what_is_behind_this_one_hinders_none_either(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    here = Route(destination=IPv4Network("192.0.2.128/25"), link="eth0")
+    with _with_a_proxy_on_fabric(here) as node:
+        behind = Address(link="others0", address=ip_interface("192.0.2.129/25"))
+        others = [Add(Bridge(name="others0", group=0)), Add(behind)]
+        assert node.drivers.backend.apply(others).error is None
+        node.init()
+        node.create_vnic(vm(41, subnet="192.0.2.0/25", ip="192.0.2.41"))
+        assert "answers for every address" in caplog.text

@@ -83,7 +83,7 @@ class Surroundings:
 
         for noun in self._addresses:
             if hinders(noun.link, noun.address.network) and self._counts(noun):
-                raise Conflict(f"{what} overlaps {noun.address} on {self._named(noun.link)}")
+                raise Conflict(f"{what} overlaps {noun.address} on {self.named(noun.link)}")
         for route in self._routes:
             gateway = route.gateway if single else None
             if gateway is not None and gateway in network and self._is_foreign(route.link):
@@ -93,7 +93,7 @@ class Surroundings:
             if hinder and self._is_foreign(route.link):
                 raise Conflict(
                     f"{what} overlaps {route.destination}, which this host reaches by "
-                    f"{self._named(route.link)}"
+                    f"{self.named(route.link)}"
                 )
 
     def check_address(self, address: IPAddress, what: str) -> None:
@@ -107,15 +107,15 @@ class Surroundings:
             if address != noun.address.ip:
                 check_end(address, noun.address.network, "address")
             else:
-                raise Conflict(f"{what}: {self._named(noun.link)} has {noun.address} already")
+                raise Conflict(f"{what}: {self.named(noun.link)} has {noun.address} already")
         self.check_gateway(address, what)
         single = ip_network(address)
         for route in self._routes:
             if route.destination == single and self._is_foreign(route.link):
-                raise Conflict(f"{what}: this host reaches it by {self._named(route.link)} already")
+                raise Conflict(f"{what}: this host reaches it by {self.named(route.link)} already")
         for noun in around:
             if self._owner_of(noun.link):
-                raise Conflict(f"{what} is in {noun.address} on {self._named(noun.link)}")
+                raise Conflict(f"{what} is in {noun.address} on {self.named(noun.link)}")
 
     def check_gateway(self, address: IPAddress, what: str) -> None:
         """An address that no route of the host may go by."""
@@ -146,9 +146,10 @@ class Surroundings:
                 and takes_port_of(forward, link, uplink)
                 and self._is_foreign(link.name)
             ):
-                raise port_collision(forward, link, self._named(link.name))
+                raise port_collision(forward, link, self.named(link.name))
 
-    def _named(self, name: str) -> str:
+    def named(self, name: str) -> str:
+        """The link, and whose it is where that is another node."""
         owner = self._owner_of(name)
         return f"link {name} of {owner}" if owner else f"link {name}"
 

@@ -120,33 +120,28 @@ class RoutedLayout(Layout[GuestRequest]):
         """Whether other hosts answer for addresses all over the network, too."""
         uplink = self.site.uplink.link_name
         others = [
-            ip
-            for ip in sample(network, known)
-            if (path := host.path(ip)) and path.link == uplink and path.source != ip
+            ip for ip in sample(network, known) if (path := host.path(ip)) and path.link == uplink
         ]
         return bool(others) and host.answering(others, source) == {*others}
 
     def _check_guest(self, ip: IPAddress, host: HostView) -> tuple[IPAddress, IPNetwork] | None:
         """Return the host's address beside the guest's, and the network, if they are in one."""
-        owner = self.site.owner
-        path = host.path(ip)
-        if path is None:
+        path, uplink = host.path(ip), self.site.uplink.link_name
+        if path is None or path.source is None:
             return None
-        link = host.link(path.link) if path.link != self.site.uplink.link_name else None
-        # For a secondary address the kernel's route has the primary one as source.
-        if path.source == ip or (link is not None and link.kind == "loopback"):
+        link = host.link(path.link) if path.link != uplink else None
+        if link is not None and link.kind == "loopback":
             raise Conflict(f"ip {ip} is an address of this host")
-        foreign = link is not None and not ids.is_ours(link, owner)
-        if link is not None and foreign and ids.grouped(link):
-            raise Conflict(f"ip {ip} is reached by link {link.name} already, of another node")
         network = self._beside(ip, path, host)
         if network is None:
             return None
         check_end(ip, network, "ip")
-        if link is not None and foreign:
-            raise Conflict(f"ip {ip} is reached by link {link.name} already: choose another")
-        host.listing.surroundings.check_gateway(ip, f"ip {ip}")
-        return (path.source, network) if link is None and path.source else None
+        around = host.listing.surroundings
+        if link is not None and not ids.is_ours(link, self.site.owner):
+            named = around.named(link.name)
+            raise Conflict(f"ip {ip} is reached by {named} already: choose another")
+        around.check_gateway(ip, f"ip {ip}")
+        return (path.source, network) if link is None else None
 
     def _beside(self, ip: IPAddress, path: Path, host: HostView) -> IPNetwork | None:
         """Return the network of the uplink, where gateways are, that an address is in."""
@@ -154,7 +149,7 @@ class RoutedLayout(Layout[GuestRequest]):
         if ip in uplink.address.network:
             return uplink.address.network
         # Packets to another IPv4 network of the uplink come from another address than its first.
-        if ip.version == uplink.ip.version and path.source == uplink.ip:
+        if path.source == uplink.ip:
             return None
         return host.listing.surroundings.network_around(ip_network(ip), uplink.link_name)
 
