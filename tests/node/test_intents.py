@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import snnet
-from snnet.contract import RULES, Add, Address, Journal, Link, Noun, PublicIp, Remove
+from snnet.contract import RULES, Add, Address, Journal, Noun, PublicIp, Remove
 from snnet.node.intents import Intents
 from snnet.system.host import RealHost
 from snnet.system.process import run
@@ -54,6 +54,12 @@ def flush_rules(world: World) -> None:
         return
     assert isinstance(world, RealWorld)
     run(["nft", "flush", "ruleset"], netns=world.kernel.host.netns.fd)
+
+
+def delete_links(world: World) -> None:
+    for link in world.links():
+        if world.link(link.name) is not None:
+            world.delete(link.name)
 
 
 def flush_mesh(world: World) -> None:
@@ -327,9 +333,7 @@ def test_what_fits_no_more_is_an_orphan_and_is_forgotten(fake: FakeWorld) -> Non
     with fake.cnci() as cnci:
         asked_for(cnci)
     flush_rules(fake)
-    for link in fake.links():
-        if fake.kernel.find(Link(name=link.name)) is not None:
-            fake.delete(link.name)
+    delete_links(fake)
     with fake.cnci(init=False) as cnci:
         report = cnci.init()
         assert [type(rule).__name__ for rule in cnci.topology().rules] == ["Masquerade"]
@@ -345,6 +349,10 @@ def test_a_watcher_writes_nothing(fake: FakeWorld) -> None:
     flush_rules(fake)
     with fake.cnci(read_only=True) as watcher:
         assert any("port tcp/8080" in line for line in watcher.verify())
+    assert journals(fake) == before
+    delete_links(fake)
+    with fake.cnci(read_only=True) as watcher:
+        assert len(watcher.topology().rules) == 1, "the others fit no more"
     assert journals(fake) == before
 
 

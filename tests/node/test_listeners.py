@@ -15,16 +15,16 @@ class Recorder:
         self.seen: list[tuple[str, Any]] = []
 
     def before_apply(self, node: snnet.ComputeNode, plan: snnet.Plan) -> None:
+        assert isinstance(node, snnet.ComputeNode)
         self.seen.append(("before", len(plan)))
 
     def applied(self, node: snnet.ComputeNode, plan: snnet.Plan, events: tuple[Any, ...]) -> None:
+        node.verify()  # no lock is held: a listener may call the node
         self.seen.append(("applied", [event.to_dict().get("type") for event in events]))
-        # No lock is held: a listener may call the node.
-        node.verify()
 
     def failed(self, node: snnet.ComputeNode, plan: snnet.Plan, error: Exception) -> None:
-        self.seen.append(("failed", type(error).__name__))
         node.verify()
+        self.seen.append(("failed", type(error).__name__))
 
 
 def test_listeners_are_asked_and_notified(fake: FakeWorld) -> None:
@@ -82,7 +82,8 @@ def test_a_rebuild_announces_every_tunnel_again(fake: FakeWorld) -> None:
 
 def test_listeners_hear_every_tunnel_again(fake: FakeWorld) -> None:
     class Ears:
-        def applied(self, events: tuple[snnet.TunnelEvent, ...]) -> None:
+        def applied(self, plan: snnet.Plan, events: tuple[snnet.TunnelEvent, ...]) -> None:
+            assert len(plan) == 0
             heard.extend(event.type for event in events)
 
     heard: list[snnet.TunnelEventType] = []

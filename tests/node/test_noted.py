@@ -49,8 +49,9 @@ def test_a_node_notes_its_settings_until_it_is_reset(fake: FakeWorld) -> None:
         assert snnet.NetworkConfig.from_dict(plain.pop("config")) == config
         del plain["before"]
         assert plain == {"backend": "fake", "firewall": "fake", "dhcp": None, "tenant_id": ""}
-        node.reset_network()
-        assert noted(fake.kernel.host) == {}
+        for _ in range(2):
+            node.reset_network()
+            assert noted(fake.kernel.host) == {}
         node.close()
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_interface
 from shlex import quote
 from typing import Any
 
 import pytest
 
 import snnet
-from snnet.contract import LINK_GROUP, Bridge, Veth
+from snnet.contract import LINK_GROUP, Add, Address, Bridge, Veth
 from tests.node import test_local
 from tests.node.test_cnci import neighbors
+from tests.node.test_intents import flush_rules
 from tests.node.world import FakeWorld, World, container, port, vm
 
 NEW = "renamed0"
@@ -295,19 +296,39 @@ def test_what_gives_a_link_back(world: World) -> None:
     rename(world, tap.name)
     steps = (f"{NEW} down", f"{NEW} name {tap.name}", f"{tap.name} up")
     back = " && ".join(f"ip link set dev {step}" for step in steps)
-    assert node.verify()[0].endswith(f"; delete it, or: {back}")
+    line = node.verify()[0]
+    assert line.startswith(f"tap {NEW}: its name is not that of its alias")
+    assert line.endswith(f"; delete it, or: {back}")
     world.add(replace(tap, alias="somebody", index=0))
     said = [line for line in node.verify() if NEW in line and "its name is not" in line]
     assert said[0].endswith(f"; delete it, or: ip link set dev {NEW} alias ''")
     for name in (NEW, tap.name):
         world.delete(name)
     world.add(replace(tap, group=5, index=0))
-    back = f"ip link set dev {tap.name} group {LINK_GROUP}"
-    assert node.verify()[0].endswith(f"; delete it, or: {back}")
+    line, back = node.verify()[0], f"ip link set dev {tap.name} group {LINK_GROUP}"
+    assert line.startswith(f"tap {tap.name}: it counts as somebody else's, because its group")
+    assert line.endswith(f"; delete it, or: {back}")
     world.delete(bridge.name)
     world.add(replace(bridge, alias="somebody", index=0))
     back = f"ip link set dev {bridge.name} alias {quote(str(bridge.alias))} group {LINK_GROUP}"
-    assert [line for line in node.verify() if line.endswith(f"; delete it, or: {back}")]
+    (line,) = (line for line in node.verify() if line.endswith(f"; delete it, or: {back}"))
+    assert line.startswith(f"bridge {bridge.name}: it counts as somebody else's, because its alias")
+
+
+def test_what_else_is_to_be_repaired_hides_no_link_that_was_taken(fake: FakeWorld) -> None:
+    node = fake.node()
+    taken, other = (node.create_vnic(vm(9, subnet_number=n)).vnic.bridge or "" for n in (1, 2))
+    link = fake.link(taken)
+    assert link is not None
+    fake.delete(taken)
+    fake.add(replace(link, alias="somebody", index=0))
+    added = Address(link=other, address=ip_interface("10.2.0.200/24"))
+    assert fake.kernel.apply([Add(added)]).error is None
+    flush_rules(fake)
+    lines = node.verify()
+    assert any(line.startswith(f"bridge {taken}: it counts as somebody else's") for line in lines)
+    assert any(line.startswith("missing: no tracking") for line in lines)
+    assert f"unexpected: {added}" in lines
 
 
 @pytest.mark.parametrize(

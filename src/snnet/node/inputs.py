@@ -103,8 +103,6 @@ class Inputs:
         return self._path(SOMEWHERE.remote)
 
     def _path(self, remote: IPAddress) -> Path | None:
-        if Path not in self._backend.carries:
-            return None
         try:
             found = self._backend.find(Path(remote=remote))
         except ApiError:  # a rule of routing forbids it (ip-rule(8), prohibit)
@@ -112,7 +110,5 @@ class Inputs:
         return found if isinstance(found, Path) else None
 
     def _value(self, name: str) -> str | None:
-        if Sysctl not in self._backend.carries:
-            return None
         found = self._backend.find(Sysctl(name=name))
         return found.value if isinstance(found, Sysctl) else None

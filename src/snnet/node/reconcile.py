@@ -177,12 +177,11 @@ def _subnets(
         old, subnet = known.get(identity), subnets.get(identity[:2])
         if isinstance(request, InvalidRequest):
             part.failed[identity] = request
-        elif old is None:
-            part.created[identity] = request
-            part.moved |= subnet is not None and not is_same_subnet(subnet, request)
-        elif subnet is None or not is_same_subnet(subnet, request):
-            part.replaced[identity] = request
+        elif subnet is not None and not is_same_subnet(subnet, request):
+            (part.created if old is None else part.replaced)[identity] = request
             part.moved = True
+        elif subnet is None or old is None:
+            part.created[identity] = request
         elif not is_changeable(old, request):
             part.replaced[identity] = request
         elif not is_same_vnic(old, request, layout.site):

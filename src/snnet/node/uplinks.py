@@ -118,9 +118,7 @@ def _publics(owner: Owner, drivers: Drivers, intents: Intents) -> set[IPAddress]
 
     The firewall tells of them where the record of intents was lost.
     """
-    found = intents.nouns()
-    if PublicIp in drivers.firewall.carries:
-        found |= drivers.firewall.snapshot({PublicIp})
+    found = intents.nouns() | drivers.firewall.snapshot({PublicIp})
     return {
         noun.public
         for noun in found.values()
