@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from snnet.contract import Driver, Noun, Owned
+from snnet.contract import Driver, Noun, Owned, PortForward
 
 
 class Rivals:
@@ -26,8 +26,8 @@ class Rivals:
         nouns = [replace(rule, owner=owner) for rule in rules for owner in owners]
         yield from self._firewall.find_all(nouns).values()
 
-    def of(self, kind: type[Owned]) -> Iterator[Noun]:
-        """Yield all rules of a kind of other nodes."""
-        for noun in self._firewall.snapshot({kind}).values():
-            if isinstance(noun, Owned) and noun.owner != self._owner:
+    def forwards(self) -> Iterator[PortForward]:
+        """Yield all port forwards of other nodes."""
+        for noun in self._firewall.snapshot({PortForward}).values():
+            if isinstance(noun, PortForward) and noun.owner != self._owner:
                 yield noun

@@ -43,10 +43,7 @@ def check_rivals(rules: Sequence[PortForward | PublicIp], host: HostView) -> Non
         addresses = [noun.address.ip for noun in listing.addresses(rule.device)]
         others = [*rivals.find(contenders(rule, addresses))]
         if isinstance(rule, PublicIp):
-            forwards = rivals.of(PortForward)
-            others += [
-                one for one in forwards if isinstance(one, PortForward) and contend(one, rule)
-            ]
+            others += [forward for forward in rivals.forwards() if contend(forward, rule)]
         for other in others:
             if isinstance(other, Owned):
                 raise _contention(rule, other)
