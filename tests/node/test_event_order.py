@@ -16,9 +16,10 @@ import pytest
 import snnet
 from snnet.contract import Vxlan
 from snnet.core.identity import Owner
+from snnet.node.outbox import Turn
 from snnet.node.sequences import Heard, next_epoch, note_epoch
 from tests.node.test_intents import FullDisk
-from tests.node.world import FakeWorld, World, vm
+from tests.node.world import FakeWorld, World, container, vm
 
 FAR = ip_address("192.0.2.12")
 ADD, DEL = snnet.TunnelEventType.ADD, snnet.TunnelEventType.DEL
@@ -284,6 +285,38 @@ def test_a_listener_may_call_the_node_about_the_same_subnet(fake: FakeWorld) -> 
 
     fake.node(listeners=[Undo()]).create_vnic(vm())
     assert heard == [ADD, DEL]
+
+
+def test_a_listener_that_is_interrupted_holds_nobody_up(fake: FakeWorld) -> None:
+    heard: list[snnet.TunnelEventType] = []
+
+    class Interrupted:
+        def applied(self, node: snnet.ComputeNode, events: Sequence[Any]) -> None:
+            heard.extend(one.type for one in events)
+            if heard == [ADD]:
+                node.destroy_vnic(vm())
+                raise KeyboardInterrupt
+
+    node = fake.node(listeners=[Interrupted()])
+    with pytest.raises(KeyboardInterrupt):
+        node.create_vnic(vm())
+    node.create_vnic(vm())
+    assert heard == [ADD, ADD]
+
+
+def test_what_is_heard_of_containers_waits_for_the_same_subnet_alone(fake: FakeWorld) -> None:
+    node = fake.node(config=fake.config(mode=snnet.NetworkMode.ROUTED))
+    cfgs = [container(9), container(10), container(9, subnet_number=2)]
+    add, info, other = (node.create_vnic(cfg).container_info for cfg in cfgs)
+    assert add is not None
+    assert info is not None
+    assert other is not None
+    first, last, third = (
+        Turn([one]).subnets for one in (add, replace(add, event=snnet.ContainerEvent.DEL), other)
+    )
+    assert first & last
+    assert not first & third
+    assert not Turn([info]).subnets, "it repeats what was heard"
 
 
 def test_who_hears_of_one_subnet_does_not_wait_for_another(fake: FakeWorld) -> None:

@@ -23,7 +23,7 @@ from snnet.contract import (
     Masquerade,
     Namespace,
     Noun,
-    PublicIp,
+    PortForward,
     Remove,
     SharedSysctl,
     Sysctl,
@@ -38,6 +38,7 @@ from snnet.node.sysctls import SharedSysctls
 
 HERE, THERE = ip_address("192.0.2.11"), ip_address("192.0.2.12")
 ACCEPT = DockerAccept(link="eth1", bridged=True)
+PORT = PortForward(protocol="tcp", device="eth0", port=80, target=HERE, target_port=80)
 FORWARD = SharedSysctl(owner="cn:cn-1", name="net.ipv4.ip_forward", value="1")
 
 
@@ -169,14 +170,14 @@ def test_hosts_that_cannot_be_asked_answer_for_nothing(
     assert drivers.answering("eth0", [THERE], HERE) == found
 
 
-def test_rivals_are_the_rules_of_others_of_one_kind(kernel: snnet.FakeKernel) -> None:
+def test_rivals_forwards_are_those_of_others(kernel: snnet.FakeKernel) -> None:
     firewall = FakeFirewall(kernel.host)
     rules: list[Noun] = []
     for owner in ("cnci:a", "cnci:b"):
         rules.append(Masquerade(owner=owner, device="eth0"))
-        rules.append(PublicIp(owner=owner, device="eth0", public=THERE, internal=HERE))
+        rules.append(replace(PORT, owner=owner))
     assert firewall.apply([Add(rule) for rule in rules]).error is None
-    assert list(Rivals(firewall, "cnci:a").of(PublicIp)) == rules[3:]
+    assert list(Rivals(firewall, "cnci:a").forwards()) == rules[3:]
 
 
 # -- shared parameters -----------------------------------------------------------------
