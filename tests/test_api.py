@@ -120,21 +120,6 @@ def test_what_has_to_be_given_and_what_has_not(path: str) -> None:
     assert needed == _NEEDED[path]
 
 
-def test_the_defaults_of_nodes_are_the_documented_ones() -> None:
-    expected = {
-        "backend": "netlink",
-        "firewall": "nftables",
-        "netns": None,
-        "api_timeout": 6.0,
-        "max_api_concurrency": 8,
-        "read_only": False,
-        "listeners": (),
-    }
-    for node, more in ((snnet.ComputeNode, {}), (snnet.Cnci, {"dhcp": "dnsmasq"})):
-        defaults = {item.name: item.default for item in parameters(node)}
-        assert defaults | expected | more == defaults
-
-
 @pytest.mark.parametrize(
     "call",
     [

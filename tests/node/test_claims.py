@@ -19,6 +19,8 @@ from tests.node.every_call import (
     NEAR,
     NET,
     NEW,
+    SECOND,
+    bridge,
     bridged,
     concentrator,
     grouped,
@@ -80,14 +82,6 @@ def naming(world: World) -> snnet.ComputeNode:
     for make in (group("db"), group("web", "db")):
         make(node)
     return node
-
-
-def remove_subnet(cnci: Any) -> None:
-    cnci.remove_subnet(cnci.topology().subnets[0].networks[0])
-
-
-def allow_external(cnci: Any) -> None:
-    cnci.allow_external("eth0", cnci.topology().subnets[0].bridge.name)
 
 
 PAIRS: dict[str, tuple[Callable[..., Any], Callable[[Any], object], Callable[[Any], object], bool]]
@@ -330,8 +324,18 @@ PAIRS = {
         lambda cnci: cnci.dhcp(NET).reload(),
         True,
     ),
-    "a forward to a subnet that goes": (concentrator, forward(8000), remove_subnet, True),
-    "an exit of a subnet that goes": (concentrator, allow_external, remove_subnet, True),
+    "a forward to a subnet that goes": (
+        concentrator,
+        forward(8000),
+        lambda cnci: cnci.remove_subnet(NET),
+        True,
+    ),
+    "an exit of a subnet that goes": (
+        concentrator,
+        lambda cnci: cnci.allow_external("eth0", bridge(cnci, SECOND)),
+        lambda cnci: cnci.remove_subnet(SECOND),
+        True,
+    ),
     "two ports": (concentrator, forward(8000), forward(8001), False),
     "ports that overlap": (
         concentrator,

@@ -231,9 +231,17 @@ def test_what_a_server_is_told(fake: FakeWorld) -> None:
         assert told == steps
     cnci.close()
     watched = fake.cnci(read_only=True).dhcp(NET)
-    for name in ("start", "reload", "restart", "stop"):
+    for name, *args in (
+        ("start",),
+        ("reload",),
+        ("restart",),
+        ("stop",),
+        ("add_entry", "10.1.0.9"),
+        ("add_entries", []),
+        ("remove_entry", "10.1.0.9"),
+    ):
         with pytest.raises(snnet.InvalidRequest, match=f"refuses dhcp {name}"):
-            getattr(watched, name)()
+            getattr(watched, name)(*args)
 
 
 def test_a_scope_of_an_unknown_subnet_is_a_mistake(world: World) -> None:

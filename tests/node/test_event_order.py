@@ -168,6 +168,15 @@ def test_a_late_event_changes_nothing(fake: FakeWorld) -> None:
         assert fake.text() == before
 
 
+def test_an_event_can_be_cancelled(fake: FakeWorld) -> None:
+    cnci, before = fake.cnci(), fake.text()
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(snnet.Cancelled):
+        cnci.follow(event(ADD, 5, 1), cancel=cancelled)
+    assert fake.text() == before
+
+
 def test_an_event_that_failed_is_followed_when_it_comes_again(fake: FakeWorld) -> None:
     cnci = fake.cnci()
     fake.kernel.fail(at=2)

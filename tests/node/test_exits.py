@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_interface, ip_network
 from typing import Any
 
@@ -407,6 +408,12 @@ def test_what_a_rule_cannot_be_about_is_named(fake: FakeWorld) -> None:
         with pytest.raises(snnet.InvalidRequest, match="not an external link") as caught:
             cnci.add_port_forward(device=device, **forward)
         assert caught.value.field == "device"
+    tunnel = fake.link(cnci.topology()["subnets"][NET]["tunnels"]["192.0.2.21"])
+    assert tunnel is not None
+    fake.delete(tunnel.name)
+    fake.add(replace(tunnel, name="renamed0", index=0))
+    with pytest.raises(snnet.InvalidRequest, match="'renamed0' is not an external link"):
+        cnci.add_port_forward(device="renamed0", **forward)
     with pytest.raises(snnet.InvalidRequest, match="not an address of this host") as caught:
         cnci.add_port_forward(device="eth0", address="192.0.2.77", **forward)
     assert caught.value.field == "address"

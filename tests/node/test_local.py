@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_interface
 from typing import Any
 
 import pytest
@@ -479,6 +479,15 @@ def test_a_concentrator_leaves_no_subnet_that_nothing_else_needs(one: OneHost) -
     assert one.kernel.to_text() == before
 
 
+def test_an_address_that_the_host_has_goes_to_no_concentrator(one: OneHost) -> None:
+    chosen = one.cn.set_concentrator(config()).ip
+    one.cn.remove_concentrator("acme", "c-acme")
+    taken = Address(link="eth0", address=ip_interface(chosen))
+    assert one.kernel.apply([Add(taken)]).error is None
+    assert one.cn.set_concentrator(config()).ip != chosen
+    assert one.cn.verify() == []
+
+
 def test_a_namespace_of_others_keeps_its_name(one: OneHost) -> None:
     made = one.cn.set_concentrator(config())
     one.cn.remove_concentrator("acme", "c-acme")
@@ -500,11 +509,11 @@ def test_the_link_of_a_local_subnet(one: OneHost) -> None:
     with pytest.raises(snnet.Conflict, match="taken is a port of bridge"):
         cnci.add_local_subnet("10.1.0.0/24", 7, "taken")
     for wrong, words in (
-        ("no-such", "not a link"),
-        ("lo", "not a link"),
-        ("bridge", "not a link"),
-        ("raw", "not a link"),
-        ("eth0", "in use"),
+        ("no-such", "'no-such' is not a link"),
+        ("lo", "'lo' is not a link"),
+        ("bridge", "'bridge' is not a link"),
+        ("raw", "'raw' is not a link"),
+        ("eth0", "eth0 is in use"),
     ):
         with pytest.raises(snnet.InvalidRequest, match=words) as caught:
             cnci.add_local_subnet("10.1.0.0/24", 7, wrong)

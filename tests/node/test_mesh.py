@@ -225,6 +225,19 @@ def test_a_concentrator_leaves_a_subnet_that_lost_an_entry(fake: FakeWorld) -> N
     assert cn.verify() == []
 
 
+def test_a_concentrator_that_comes_later_leaves_the_peers(fake: FakeWorld) -> None:
+    cn = node(fake)
+    cn.create_vnic(guest())
+    cn.set_peers("t1", "s1", [EIGHT])
+    (subnet,) = cn.topology().subnets
+    web = snnet.LocalSubnet(subnet_id="s1", subnet=subnet.networks, subnet_key=subnet.key)
+    cn.set_concentrator(
+        snnet.ConcentratorConfig(tenant_id="t1", concentrator_id="c1", subnets=[web])
+    )
+    assert cn.topology().subnets == (subnet,)
+    assert cn.verify() == []
+
+
 def test_an_unplugged_subnet_that_cannot_go_keeps_its_entries(fake: FakeWorld) -> None:
     cn = node(fake)
     cn.set_concentrator(space(1, 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,8 +15,29 @@ from snnet.backends.fake import FakeDhcp, FakeFirewall
 from snnet.contract import Driver, Host
 from snnet.system.host import RealHost
 from snnet.system.netns import is_current
+from tests.node.world import FakeWorld
 
 CONFIG = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"])
+
+
+@pytest.mark.parametrize("make", [FakeWorld.node, FakeWorld.cnci])
+def test_the_defaults_of_nodes_are_the_documented_ones(
+    fake: FakeWorld, make: Callable[[FakeWorld], snnet.ComputeNode | snnet.Cnci]
+) -> None:
+    """docs/libsnnet.md has those of libsnnet."""
+    role = type(make(fake))
+    defaults = {name: item.default for name, item in inspect.signature(role).parameters.items()}
+    expected = {
+        "backend": "netlink",
+        "firewall": "nftables",
+        "netns": None,
+        "api_timeout": 6.0,
+        "max_api_concurrency": 8,
+        "read_only": False,
+        "listeners": (),
+        **({"dhcp": "dnsmasq"} if role is snnet.Cnci else {}),
+    }
+    assert defaults | expected == defaults
 
 
 class Opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from itertools import count
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Remove
+from snnet.backends.fake.driver import FakeDriver
+from snnet.contract import Add, Bridge, Operation, PublicIp, Remove
 from tests.node.test_cnci import neighbors
 from tests.node.world import FakeWorld, World
 
@@ -172,6 +174,8 @@ def test_forwards_of_one_port_differ_by_address(fake: FakeWorld) -> None:
     assert actions(cnci.reconcile(forwards=[door, own])) == {rest: "created", one: "created"}
     kept = cnci.port_forwards
     assert actions(cnci.reconcile(forwards=kept)) == {rest: "kept", one: "kept"}
+    assert actions(cnci.reconcile(forwards=[door])) == {rest: "kept", one: "removed"}
+    assert actions(cnci.reconcile(forwards=kept)) == {rest: "kept", one: "created"}
     wider = own | {"sources": []}
     assert actions(cnci.reconcile(forwards=[wider])) == {rest: "removed", one: "updated"}
     (forward,) = cnci.port_forwards
@@ -427,6 +431,29 @@ def test_a_new_key_keeps_the_rules_though_the_removal_failed_at_first() -> None:
         assert set(cnci.topology().rules) == rules, at
         assert cnci.verify() == []
         world.close()
+
+
+def test_rules_that_cannot_come_back_do_not_hide_the_removal_that_failed(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cnci = fake.cnci()
+    cnci.reconcile(**everything())
+    perform: Any = FakeDriver.perform
+
+    def refusing(driver: FakeDriver, operation: Operation) -> Any:
+        if (type(operation), type(operation.noun)) in {(Remove, Bridge), (Add, PublicIp)}:
+            raise snnet.Busy("cannot do it: Device or resource busy (EBUSY)")
+        return perform(driver, operation)
+
+    wanted = everything()
+    wanted["subnets"][0] = replace(wanted["subnets"][0], key=77)
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeDriver, "perform", refusing)
+        (failed,) = cnci.reconcile(subnets=wanted["subnets"]).failed
+    assert failed.key == ("subnet", ONE)
+    assert str(failed.error).startswith(f"remove_subnet {ONE} is unfinished")
+    assert not cnci.reconcile(**wanted).failed
+    assert cnci.verify() == []
 
 
 def test_a_port_stays_until_another_one_is_wanted() -> None:

@@ -19,6 +19,7 @@ from snnet.contract import (
     Bridge,
     Change,
     Driver,
+    ExternalForward,
     GroupMembers,
     GroupRules,
     Link,
@@ -49,6 +50,7 @@ from tests.node.every_call import (
     meshed,
     routed,
 )
+from tests.node.test_properties import Recorder
 from tests.node.world import FakeWorld, RealWorld, vm
 
 
@@ -191,6 +193,14 @@ def one_subnet(world: FakeWorld) -> snnet.Cnci:
     return cnci
 
 
+def without_a_subnet(world: FakeWorld) -> snnet.Cnci:
+    """A concentrator that had one, and has a rule."""
+    cnci = one_subnet(world)
+    cnci.remove_subnet(NET)
+    cnci.enable_nat(["eth0"])
+    return cnci
+
+
 WEB = snnet.Rule("in", "tcp", 80)
 TO_WEB = snnet.Rule("out", remote="group:web")
 
@@ -262,14 +272,32 @@ def seen(world: FakeWorld) -> snnet.ComputeNode:
 NEXT = {"bridged": bridged, "routed": routed, "local": local, "meshed": meshed}
 
 
+NEXT_VNIC = (lambda node: node.plan_create_vnic(vm(10)), lambda node: node.create_vnic(vm(10)))
+FIRST_SUBNET = (
+    lambda cnci: cnci.plan_add_remote_subnet(NET, 7, NEAR),
+    lambda cnci: cnci.add_remote_subnet(NET, 7, NEAR),
+)
+
+
 @pytest.mark.parametrize("tells", [True, False])
-@pytest.mark.parametrize("prepare", NEXT.values(), ids=NEXT)
-def test_a_next_vnic_takes_one_try(
-    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, prepare: Prepare, tells: bool
+@pytest.mark.parametrize(
+    ("prepare", "plan", "call"),
+    [
+        *[pytest.param(one, *NEXT_VNIC, id=name) for name, one in NEXT.items()],
+        pytest.param(without_a_subnet, *FIRST_SUBNET, id="first subnet"),
+    ],
+)
+def test_a_next_vnic_or_a_first_subnet_takes_one_try(
+    fake: FakeWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Prepare,
+    plan: Callable[[Any], snnet.Plan],
+    call: Callable[[Any], object],
+    tells: bool,
 ) -> None:
-    """Whether the rules of its subnet are looked at or not."""
+    """Whether the rules that it needs are looked at or not."""
     node = prepare(fake)
-    planned = [*map(str, node.plan_create_vnic(vm(10)))]
+    planned = [*map(str, plan(node))]
     performed: list[str] = []
     perform: Any = FakeDriver.perform
 
@@ -280,7 +308,7 @@ def test_a_next_vnic_takes_one_try(
     monkeypatch.setattr(FakeDriver, "perform", noting)
     if not tells:
         monkeypatch.setattr(FakeFirewall, "epoch", lambda self: None)
-    node.create_vnic(vm(10))
+    call(node)
     assert sorted(performed) == sorted(planned)
 
 
@@ -327,6 +355,31 @@ def test_while_nobody_changed_the_rules_a_call_looks_at_none_of_them(
         call(node)
     assert [noun for noun in asked if noun.key in there] == []
     assert node.verify() == []
+
+
+def test_a_new_subnet_is_no_look_at_the_rules_of_others(fake: FakeWorld) -> None:
+    """What one of them lost comes back with the next rule, which needs it."""
+    cnci = concentrator(fake)
+    lost = next(noun for noun in cnci.topology().subnets[1].rules if isinstance(noun, ZoneLink))
+    remove(fake, lost)
+    cnci.add_remote_subnet(NEW, 9, NEAR)
+    cnci.allow_external("eth0", bridge(cnci, NEW))
+    assert cnci.verify() == []
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_nothing_is_planned_for_a_rule_that_is_gone_already(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, tells: bool
+) -> None:
+    if not tells:
+        monkeypatch.setattr(FakeFirewall, "epoch", lambda self: None)
+    cnci, recorder = concentrator(fake), Recorder()
+    (gone,) = (noun for noun in cnci.topology().rules if isinstance(noun, ExternalForward))
+    remove(fake, gone)
+    cnci.listeners.register(recorder)
+    cnci.deny_external("eth0", bridge(cnci))
+    assert recorder.heard == []
+    assert cnci.verify() == []
 
 
 @pytest.mark.parametrize("kind", [GroupMembers, GroupRules])

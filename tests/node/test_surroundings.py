@@ -377,7 +377,11 @@ def test_nor_the_port_of_a_mesh(fake: FakeWorld, busy: bool) -> None:
 
 @pytest.mark.parametrize(
     ("address", "match"),
-    [("192.0.2.77", "192.0.2.77/24"), ("198.51.100.1", "a gateway"), ("203.0.113.9", "reaches")],
+    [
+        ("192.0.2.77", "link eth0 has 192.0.2.77/24"),
+        ("198.51.100.1", "public address 198.51.100.1 is a gateway"),
+        ("203.0.113.9", "this host reaches it by link eth0"),
+    ],
 )
 def test_a_public_address_is_nobody_elses(world: World, address: str, match: str) -> None:
     put(

@@ -91,7 +91,7 @@ def _remove_subnets(
             except SnnetError as error:
                 steps.failed(_subnet_key(networks), error)
                 with suppress(SnnetError):  # a repeat takes them along to the new subnet
-                    steps.run(SetRules("reconcile", rules))
+                    steps.run(_setting(rules))
             else:
                 rekeyed[networks] = rules
     return rekeyed
@@ -124,7 +124,7 @@ def _add_subnets(
         if (old.scope.entries if old else ()) != subnet.entries:
             calls.append(ChangeScope("reconcile", subnet.networks, _with_exactly(subnet)))
         if rules:
-            calls.append(SetRules("reconcile", rules))
+            calls.append(_setting(rules))
         steps.attempt(key, action if calls else "kept", *calls)
 
 
@@ -242,18 +242,16 @@ def _drop_rules(steps: Steps[CnciRecords], kind: type[Rule], rules: Sequence[Rul
     changed: set[Key] = set()
     for key, rule in _known(steps, kind).items():
         new = wanted.get(key)
-        if new is not None and same_rule(new, rule):
-            continue
         drop = DropRules.of("reconcile", [key])
         if new is None:
             steps.attempt(_rule_key(steps, rule), "removed", drop)
-            continue
-        try:
-            steps.run(drop)
-        except SnnetError as error:
-            steps.failed(_rule_key(steps, rule), error)
-        else:
-            changed.add(key)
+        elif not same_rule(new, rule):
+            try:
+                steps.run(drop)
+            except SnnetError as error:
+                steps.failed(_rule_key(steps, rule), error)
+            else:
+                changed.add(key)
     return changed
 
 
@@ -276,15 +274,19 @@ def _set_rules(
     if not actions:
         return
     try:
-        steps.run(SetRules("reconcile", [rule for rule, _ in actions.values()]))
+        steps.run(_setting([rule for rule, _ in actions.values()]))
     except SnnetError:
         if steps.atomic:
             raise
         for rule, action in actions.values():
-            steps.attempt(_rule_key(steps, rule), action, SetRules("reconcile", [rule]))
+            steps.attempt(_rule_key(steps, rule), action, _setting([rule]))
         return
     for rule, action in actions.values():
         steps.note(_rule_key(steps, rule), action)
+
+
+def _setting(rules: Sequence[Rule]) -> SetRules:
+    return SetRules("reconcile", rules)
 
 
 def _rule_key(steps: Steps[CnciRecords], rule: Rule) -> tuple[str, ...]:

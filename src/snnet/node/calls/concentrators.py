@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 
 from snnet.contract import Add, Address, Announcement, Conflict, IPAddress, Noun, Route, keyed
 from snnet.core import identity as ids
@@ -18,7 +17,6 @@ from snnet.core.concentrators import (
     titled,
 )
 from snnet.core.far_ends import check_not_public
-from snnet.core.fitting import device_addresses
 from snnet.core.local_requests import ConcentratorId, LocalConcentrator
 from snnet.core.meshing import peers_thing
 from snnet.core.own_packets import remotes
@@ -52,6 +50,10 @@ class Known:
     strays: Mapping[tuple[str, ...], str]
 
 
+Leaving = tuple[Concentrator | None, list[TenantSubnet]]
+"""A concentrator that goes, and the subnets that nothing needs then."""
+
+
 @dataclass(slots=True)
 class SetDraft(Draft):
     one: Concentrator = field(kw_only=True)
@@ -63,9 +65,7 @@ def _claim(records: ComputeRecords, identity: ConcentratorId, subnets: Sequence[
     old = records.concentrators.get(identity)
     tenant = identity[0]
     things: set[Thing] = {CONCENTRATORS, concentrator_thing(identity)}
-    for subnet in ((tenant, subnet) for subnet in subnets):
-        things |= {("subnet", *subnet), peers_thing(subnet)}
-    for subnet in old.subnets if old else ():
+    for subnet in {*((tenant, subnet) for subnet in subnets), *(old.subnets if old else ())}:
         things |= {("subnet", *subnet), peers_thing(subnet)}
     return Claim(frozenset(things))
 
@@ -164,6 +164,7 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
     ) -> Concentrator:
         """Return the record, with names and an address that are free or its own."""
         old, identity, strays = known.old, self._request.id, known.strays
+        uplink = host.site.uplink.link_name
         plugs = {
             name: host.locate(
                 ids.PLUG,
@@ -180,7 +181,7 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
             netns=host.locate_namespace(identity, old.namespace if old else None),
             link=host.locate(ids.WAY, identity, old.link if old else None, strays=strays)[0],
             plugs={name: (plugs[name], subnet) for name, subnet in subnets.items()},
-            addresses=_uplink_addresses(host),
+            addresses=tuple(noun.address.ip for noun in host.listing.addresses(uplink)),
         )
 
     def _address(self, known: Known, host: HostView) -> IPAddress:
@@ -213,7 +214,7 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
         return draft.one, []
 
 
-class RemoveConcentrator(Call[ComputeRecords, Known, Draft, None]):
+class RemoveConcentrator(Call[ComputeRecords, Leaving, Draft, None]):
     """Remove a concentrator with everything that the host has for it."""
 
     mode = Mode.PRESS_ON
@@ -225,15 +226,16 @@ class RemoveConcentrator(Call[ComputeRecords, Known, Draft, None]):
     def claim(self, records: ComputeRecords, alone: bool, held: Held) -> Claim:
         return _claim(records, self._identity, ())
 
-    def read(self, records: ComputeRecords, claim: Claim) -> Known:
+    def read(self, records: ComputeRecords, claim: Claim) -> Leaving:
         old = records.concentrators.get(self._identity)
-        return Known(old, [], {}, _closing(records, old), records.strays)
+        return old, _closing(records, old)
 
-    def draft(self, known: Known, host: HostView) -> Draft:
-        if known.old is None:
+    def draft(self, known: Leaving, host: HostView) -> Draft:
+        old, closing = known
+        if old is None:
             return Draft()
-        found = host.find_ours(host.carried(known.old.nouns()).values())
-        for subnet in known.closing:
+        found = host.find_ours(host.carried(old.nouns()).values())
+        for subnet in closing:
             found |= found_of(subnet, host)
         return Draft(make_plan(found, {}), {CONCENTRATORS: set(found)})
 
@@ -254,19 +256,14 @@ class RemoveConcentrator(Call[ComputeRecords, Known, Draft, None]):
 
 
 def _taken(known: Known, host: HostView) -> set[IPAddress]:
-    """Return the link-local addresses that others have on this host."""
+    """Return the addresses that others have on this host."""
     taken: set[IPAddress] = {one.ip for one in known.others}
     for noun in host.listing.places:
-        if isinstance(noun, Address) and isinstance(noun.address.ip, IPv4Address):
+        if isinstance(noun, Address):
             taken.add(noun.address.ip)
-        elif isinstance(noun, Route) and isinstance(noun.destination.network_address, IPv4Address):
+        elif isinstance(noun, Route):
             taken.add(noun.destination.network_address)
     return taken
-
-
-def _uplink_addresses(host: HostView) -> tuple[IPAddress, ...]:
-    found = device_addresses(host.listing.of(Address), frozenset())
-    return found.get(host.site.uplink.link_name, ())
 
 
 def _check_addresses(one: Concentrator, known: Known, host: HostView) -> None:

@@ -129,7 +129,7 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
         for device in dict.fromkeys(rule.device for rule in self._rules.values()):
             link = host.listing.link(device)
             owner = host.site.owner
-            ours = link is not None and (ids.is_ours(link, owner) or ids.stray(link, owner))
+            ours = link is not None and ids.ours_or_stray(link, owner)
             if link is None or ours or link.kind == "loopback":
                 raise InvalidRequest(
                     f"{shown(device)} is not an external link of this host",
@@ -168,11 +168,11 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
             return set().union(*device_addresses(listing.of(Address), publics).values())
 
         rules = dict(self._rules)
-        for key, rule in rules.items():
+        for rule in self._rules.values():
             if not isinstance(rule, PortForward):
-                continue
-            if rule.address is None:
-                rules[key] = replace(rule, addresses=addresses(rule.device))
+                pass
+            elif rule.address is None:
+                rules[rule.key] = replace(rule, addresses=addresses(rule.device))
             elif rule.address not in all_addresses():
                 raise InvalidRequest(
                     f"{rule.address} is not an address of this host", field="address"
