@@ -312,6 +312,18 @@ PAIRS = {
         lambda cnci: cnci.add_remote_subnet(NET, 7, "192.0.2.23"),
         False,
     ),
+    "the last tunnels to a node outside": (
+        concentrator,
+        lambda cnci: cnci.del_remote_subnet(NET, 7, "198.51.100.21"),
+        lambda cnci: cnci.del_remote_subnet(SECOND, 8, "198.51.100.21"),
+        True,
+    ),
+    "the last tunnels to a node of the compute network": (
+        concentrator,
+        lambda cnci: cnci.del_remote_subnet(NET, 7, NEAR),
+        lambda cnci: cnci.del_remote_subnet(SECOND, 8, NEAR),
+        False,
+    ),
     "a new node of a subnet that is removed": (
         concentrator,
         lambda cnci: cnci.add_remote_subnet(NET, 7, FAR),

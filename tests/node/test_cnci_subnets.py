@@ -58,16 +58,30 @@ def test_guests_reach_no_node_that_a_subnet_leads_to(fake: FakeWorld) -> None:
     assert cnci.dump_firewall() == before
 
 
-def test_a_tunnel_with_another_name_is_detached(fake: FakeWorld) -> None:
-    """A foreign link had the first one."""
+def test_links_with_another_name_are_found_again(fake: FakeWorld) -> None:
+    """Foreign links had the first ones."""
     cnci = fake.cnci()
     planned = [operation.noun for operation in cnci.plan_add_remote_subnet(NET, 7, NEAR)]
-    (tunnel,) = (noun for noun in planned if isinstance(noun, Tunnel))
-    fake.add(Tap(name=tunnel.name, group=0))
-    cnci.add_remote_subnet(NET, 7, NEAR)
-    fake.delete(tunnel.name)
+    names = [noun.name for noun in planned if isinstance(noun, (Bridge, Tunnel))]
+    for name in names:
+        fake.add(Tap(name=name, group=0))
+    bridge = cnci.add_remote_subnet(NET, 7, NEAR)
+    for name in names:
+        fake.delete(name)
+    before = fake.text()
+    assert cnci.add_remote_subnet(NET, 7, NEAR) == bridge
+    assert fake.text() == before
     cnci.del_remote_subnet(NET, 7, NEAR)
-    assert [type(link) for link in fake.links()] == [Bridge]
+    assert [link.name for link in fake.links()] == [bridge]
+
+
+def test_a_tunnel_does_not_serve_another_subnet(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(NET, 7, NEAR)
+    tunnel = cnci.topology()["subnets"][NET]["tunnels"][NEAR]
+    with pytest.raises(snnet.InvalidRequest, match=f"{tunnel} is in use by this node") as caught:
+        cnci.add_local_subnet(SECOND, 8, tunnel)
+    assert caught.value.field == "link"
 
 
 def test_a_subnet_that_cannot_go_has_no_tunnels_any_more(

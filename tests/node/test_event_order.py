@@ -168,6 +168,14 @@ def test_a_late_event_changes_nothing(fake: FakeWorld) -> None:
         assert fake.text() == before
 
 
+def test_concentrators_of_one_host_hear_for_themselves(fake: FakeWorld) -> None:
+    """One of them had a subnet with the same key, and heard of that later."""
+    first = fake.cnci("cnci-a")
+    first.follow(event(ADD, 5, 2))
+    first.remove_subnet("10.1.0.0/24")
+    assert fake.cnci("cnci-b", tenant_id="t2").follow(event(ADD, 5, 1)) is not None
+
+
 def test_an_event_can_be_cancelled(fake: FakeWorld) -> None:
     cnci, before = fake.cnci(), fake.text()
     cancelled = threading.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from ipaddress import IPv4Address, ip_interface
+from ipaddress import IPv4Address, ip_interface, ip_network
 from typing import Any
 
 import pytest
@@ -21,7 +21,9 @@ from snnet.contract import (
     Link,
     Listener,
     Namespace,
+    Noun,
     Remove,
+    Route,
     Veth,
 )
 
@@ -479,10 +481,15 @@ def test_a_concentrator_leaves_no_subnet_that_nothing_else_needs(one: OneHost) -
     assert one.kernel.to_text() == before
 
 
-def test_an_address_that_the_host_has_goes_to_no_concentrator(one: OneHost) -> None:
+@pytest.mark.parametrize("routed", [False, True])
+def test_an_address_that_the_host_has_or_reaches_goes_to_no_concentrator(
+    one: OneHost, routed: bool
+) -> None:
     chosen = one.cn.set_concentrator(config()).ip
     one.cn.remove_concentrator("acme", "c-acme")
-    taken = Address(link="eth0", address=ip_interface(chosen))
+    taken: Noun = Address(link="eth0", address=ip_interface(chosen))
+    if routed:
+        taken = Route(link="eth0", destination=ip_network(chosen))
     assert one.kernel.apply([Add(taken)]).error is None
     assert one.cn.set_concentrator(config()).ip != chosen
     assert one.cn.verify() == []

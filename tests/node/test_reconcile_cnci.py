@@ -504,7 +504,11 @@ FAILING: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     ),
     "mesh": ({"neighbors": neighbors(11, 31)}, ("mesh",), "update_neighbors"),
     "no mesh": ({"neighbors": []}, ("mesh",), "update_neighbors"),
-    "forward": ({"forwards": [OTHER]}, ("forward", "tcp", "eth0", "33009"), "reconcile"),
+    "forward": (
+        {"forwards": [OTHER, OTHER | {"port": 33010}]},
+        ("forward", "tcp", "eth0", "33009"),
+        "reconcile",
+    ),
     "no forward": ({"forwards": []}, ("forward", "tcp", "eth0", "33009"), "reconcile"),
     "no exit": ({"exits": []}, ("exit", "eth0", ONE), "reconcile"),
 }

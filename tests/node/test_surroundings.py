@@ -447,13 +447,14 @@ def test_nor_one_that_leads_to_a_concentrator_on_the_host(fake: FakeWorld, topol
     if not hub:
         node.create_vnic(vm(9, concentrator_ip=None))
     join()
-    refused(fake, node, lambda: publish("203.0.113.9", end), f"{end} is a public address")
+    named = f"{end} is a public address of concentrator c2 on this host"
+    refused(fake, node, lambda: publish("203.0.113.9", end), named)
     if hub:
         node.destroy_vnic(vm(9))
     else:
         node.set_peers("t1", "s1", [])
     publish("203.0.113.9", end)
-    refused(fake, node, join, f"{end} is a public address of concentrator c2")
+    refused(fake, node, join, named)
 
 
 def test_no_subnet_holds_an_address_of_the_mesh(fake: FakeWorld) -> None:

@@ -241,15 +241,14 @@ def _drop_rules(steps: Steps[CnciRecords], kind: type[Rule], rules: Sequence[Rul
     wanted = {rule.key: rule for rule in rules}
     changed: set[Key] = set()
     for key, rule in _known(steps, kind).items():
-        new = wanted.get(key)
-        drop = DropRules.of("reconcile", [key])
+        new, name, drop = wanted.get(key), _rule_key(steps, rule), DropRules.of("reconcile", [key])
         if new is None:
-            steps.attempt(_rule_key(steps, rule), "removed", drop)
+            steps.attempt(name, "removed", drop)
         elif not same_rule(new, rule):
             try:
                 steps.run(drop)
             except SnnetError as error:
-                steps.failed(_rule_key(steps, rule), error)
+                steps.failed(name, error)
             else:
                 changed.add(key)
     return changed
@@ -296,9 +295,8 @@ def _rule_key(steps: Steps[CnciRecords], rule: Rule) -> tuple[str, ...]:
             return ("nat", rule.device)
         case ExternalForward():
             with steps.engine.claims.lock:
-                subnets = list(steps.engine.records.subnets.values())
-            names = {subnet.bridge.name: written(subnet.networks) for subnet in subnets}
-            return ("exit", rule.device, names.get(rule.bridge, rule.bridge))
+                subnet = steps.engine.records.subnet_on(rule.bridge)
+            return ("exit", rule.device, written(subnet.networks) if subnet else rule.bridge)
         case PortForward():
             at = (str(rule.address),) if rule.address else ()
             return ("forward", rule.protocol, rule.device, str(rule.port), *at)

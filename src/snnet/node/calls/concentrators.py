@@ -112,10 +112,9 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
                 )
             records.check_tunnel(key, subnet.subnet_key)
         old = records.concentrators.get(identity)
-        new = {*self._request.publics} - {*(old.publics if old else ())}
-        if new:
+        if self._request.publics:
             ends = remotes(records.site, records.nouns())
-            check_not_public(ends, dict.fromkeys(new, titled(identity)))
+            check_not_public(ends, dict.fromkeys(self._request.publics, titled(identity)))
         return Known(
             old,
             [one for one in records.concentrators.values() if one.id != identity],
