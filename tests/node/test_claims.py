@@ -60,6 +60,12 @@ def forward(number: int, protocol: str = "tcp") -> Callable[[Any], object]:
     )
 
 
+def to(guest: str) -> dict[str, Any]:
+    """A forward to a guest, from a port of its own."""
+    port = int(guest.split(".")[1]) + 8000
+    return {"protocol": "tcp", "device": "eth0", "port": port, "to": guest}
+
+
 SIX: dict[str, Any] = {"subnet_number": 6, "subnet": "fd00:1::/64"}
 
 
@@ -346,6 +352,12 @@ PAIRS = {
         concentrator,
         lambda cnci: cnci.allow_external("eth0", bridge(cnci, SECOND)),
         lambda cnci: cnci.remove_subnet(SECOND),
+        True,
+    ),
+    "forwards to two subnets, of which one goes": (
+        concentrator,
+        lambda cnci: cnci.reconcile(forwards=[*cnci.port_forwards, to(GUEST), to("10.2.0.9")]),
+        lambda cnci: cnci.remove_subnet(NET),
         True,
     ),
     "two ports": (concentrator, forward(8000), forward(8001), False),

@@ -502,6 +502,9 @@ def test_a_namespace_of_others_keeps_its_name(one: OneHost) -> None:
     assert one.kernel.apply([Add(foreign)]).error is None
     again = one.cn.set_concentrator(config())
     assert again.netns != made.netns
+    assert one.kernel.apply([Remove(foreign)]).error is None
+    assert one.cn.set_concentrator(config()) == again
+    assert one.kernel.apply([Add(foreign)]).error is None
     one.cn.reset_network()
     assert one.kernel.find(foreign) == foreign
 

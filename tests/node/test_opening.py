@@ -40,6 +40,12 @@ def test_the_defaults_of_nodes_are_the_documented_ones(
     assert defaults | expected == defaults
 
 
+def test_a_concentrator_needs_a_dhcp_driver(fake: FakeWorld) -> None:
+    with pytest.raises(snnet.InvalidRequest, match="a concentrator needs a DHCP driver") as caught:
+        fake.cnci(dhcp=None)
+    assert caught.value.field == "dhcp"
+
+
 class Opened:
     """What a node opened by name, on which hosts, and what of it is still open."""
 
