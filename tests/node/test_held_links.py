@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_interface
+from itertools import count
 
 import pytest
 
@@ -142,6 +144,33 @@ def test_a_subnet_stays_until_that_port_is_asked_for_again(
         node.create_vnic(vm(8))
     node.destroy_vnic(vm(8))
     assert not world.links()
+
+
+def test_a_subnet_stays_with_such_a_port_that_could_not_be_removed() -> None:
+    """And goes with its last VNIC after that."""
+    kept = False
+    for at in count(1):
+        world = FakeWorld("gre")
+        with world.node() as node:
+            node.create_vnics([vm(8), vm(9)])
+            link = world.link(node.topology().vnics[0].link_name)
+        assert link is not None
+        world.kernel.apply([Change(replace(link, alias=""), link)])
+        node = world.node()
+        world.kernel.fail(at, "EBUSY")
+        with suppress(snnet.Incomplete):
+            node.destroy_vnic(vm(8))
+        if world.kernel.pending_failures:
+            break
+        there = world.link(link.name)
+        node.destroy_vnic(vm(9))
+        assert world.link(link.name) == there
+        kept = kept or there is not None
+        node.destroy_vnic(vm(8))
+        node.create_vnic(vm(9))
+        node.destroy_vnic(vm(9))
+        assert not world.links()
+    assert kept
 
 
 def put_uplink_on_macvlan(world: World) -> None:

@@ -149,7 +149,7 @@ def test_the_mtu_of_a_subnet_is_changed_in_place(world: World) -> None:
     cnci.close()
     cnci = world.cnci()
     assert actions(cnci.reconcile(**wanted)) == {("subnet", ONE): "kept"}
-    for cap, mtu in ((1300, 1300), (None, full), (9000, full)):
+    for cap, mtu in ((1300, 1300), (None, full), (9000, full), (1400, 1400)):
         wanted["subnets"] = [snnet.Subnet(ONE, 7, remotes=[NEAR], mtu=cap)]
         assert actions(cnci.reconcile(**wanted)) == {("subnet", ONE): "updated"}
         assert seen() == (mtu, mtu)

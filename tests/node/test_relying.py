@@ -118,6 +118,16 @@ def test_another_node_of_a_subnet_looks_once_at_bridge_and_tunnel(
     assert links == [name, tunnel]
 
 
+def test_other_peers_of_a_subnet_look_at_nothing_but_its_tunnel(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = meshed(fake)
+    with looked_up(fake.kernel, monkeypatch) as asked:
+        node.set_peers("t1", "s1", [snnet.Peer(FAR)])
+    (tunnel,) = asked
+    assert tunnel in [subnet.tunnel for subnet in node.topology().subnets]
+
+
 def test_the_removal_of_a_vnic_looks_at_nothing(
     fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,11 +160,12 @@ def test_what_is_gone_already_does_not_hinder_a_removal(fake: FakeWorld, last: b
         node.create_vnic(vm(10))
 
 
+@pytest.mark.parametrize("topology", ["hub", "mesh"])
 @pytest.mark.parametrize("kind", [Bridge, Vxlan])
 def test_a_foreign_link_with_the_name_of_a_new_one_is_left_alone(
-    fake: FakeWorld, kind: type[Bridge | Vxlan]
+    fake: FakeWorld, kind: type[Bridge | Vxlan], topology: str
 ) -> None:
-    node = fake.node(config=fake.config(tunnel="vxlan"))
+    node = fake.node(config=fake.config(tunnel="vxlan", topology=topology))
     (added,) = [op.noun for op in node.plan_create_vnic(vm(9)) if type(op.noun) is kind]
     assert isinstance(added, (Bridge, Vxlan))
     foreign = Tap(name=added.name, group=0)

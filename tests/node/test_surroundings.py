@@ -282,9 +282,9 @@ def test_a_rule_lists_no_more_of_the_host_than_it_needs(
 @pytest.mark.parametrize(
     ("subnet", "tunnel_ip", "match"),
     [
-        ("192.0.2.64/26", "172.16.0.30", "192.0.2.11/24 on link eth0"),
+        ("192.0.2.64/26", "172.16.0.30", "192.0.2.64/26 of a peer .* 192.0.2.11/24 on link eth0"),
         ("198.51.100.0/24", "172.16.0.30", "198.51.100.1, a gateway"),
-        ("10.30.0.0/24", "192.0.2.30", "192.0.2.11/24 on link eth0"),
+        ("10.30.0.0/24", "192.0.2.30", "tunnel address 192.0.2.30 .* 192.0.2.11/24 on link eth0"),
         ("10.30.0.0/24", "198.51.100.1", "a gateway"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from snnet.contract import Key, Noun, keyed, link_key
+from snnet.contract import Key, Noun, keyed
 from snnet.core import identity as ids
 from snnet.core.building import unknown_dependents
 from snnet.core.planner import recalled
@@ -49,7 +49,7 @@ def found_of_vnic(
     found = keyed([block] if block is not None else [])
     for kind in (ids.VM, ids.CONTAINER):
         name, link = host.locate(kind, identity)
-        found |= found_with(host, link, {link_key(name)}, unknown_dependents(host.site, name, link))
+        found |= found_with(host, link, set(), unknown_dependents(host.site, name, link))
     return found
 
 
