@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 import snnet
-from snnet.contract import RULES, Add, Address, Journal, Noun, PublicIp, Remove
+from snnet.contract import RULES, Add, Address, Journal, Noun, Operation, PublicIp, Remove
 from snnet.node.intents import Intents
 from snnet.system.host import RealHost
 from snnet.system.process import run
+from tests.killed import Killed
 from tests.node.world import FakeWorld, RealWorld, World, vm
 
 SUBNET, BRIDGE_KEY, PUBLIC = "10.1.0.0/24", 7, "203.0.113.5"
@@ -145,6 +147,30 @@ def test_a_mesh_that_is_gone_comes_back(world: World) -> None:
         assert cnci.topology().mesh == mesh
         assert cnci.verify() == []
         assert state(world, cnci) == before
+
+
+def test_a_mesh_that_a_killed_call_was_about_to_make_is_made(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journals = fake.kernel.state.journals
+    left: dict[str, list[str]] = {}
+
+    def die(operation: Operation) -> NoReturn:
+        left.update({name: [*lines] for name, lines in journals.items()})
+        raise Killed
+
+    with fake.cnci() as cnci:
+        monkeypatch.setattr(fake.kernel, "perform", die)
+        with pytest.raises(Killed):
+            cnci.update_neighbors(PEERS)
+        assert cnci.topology().mesh is None
+        monkeypatch.undo()
+    journals.update(left)
+    with fake.cnci() as cnci:
+        mesh = cnci.topology().mesh
+        assert mesh is not None
+        assert [str(peer.tunnel_ip) for peer in mesh.peers] == ["172.16.0.12", "172.16.0.13"]
+        assert cnci.verify() == []
 
 
 @pytest.mark.parametrize("harm", [lose_record, damage_record], ids=["lost", "damaged"])

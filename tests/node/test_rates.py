@@ -292,12 +292,14 @@ def test_a_vnic_without_limits_has_no_more_operations(fake: FakeWorld) -> None:
     assert len(node.plan_create_vnic(vm(9, **RATES))) == len(plain) + 4
 
 
+@pytest.mark.parametrize("mode", snnet.NetworkMode)
 @pytest.mark.parametrize("make", [vm, container])
 def test_a_vnic_that_the_node_does_not_know_is_removed_whole(
-    fake: FakeWorld, make: Callable[..., snnet.VnicConfig]
+    fake: FakeWorld, make: Callable[..., snnet.VnicConfig], mode: snnet.NetworkMode
 ) -> None:
-    node, other = fake.node(), FakeWorld("gre")
-    for one in (node, made := other.node()):
+    config, other = fake.config(mode=mode), FakeWorld("gre")
+    node = fake.node(config=config)
+    for one in (node, made := other.node(config=config)):
         one.create_vnic(vm(8))
     before = fake.text()
     there = other.kernel.snapshot()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address, ip_interface
 from shlex import quote
 from typing import Any
@@ -94,9 +95,15 @@ def test_a_renamed_bridge_or_tunnel_of_a_subnet(world: World, topology: str, kin
     node.create_vnic(vm(9))
     link = getattr(node.topology().subnets[0], kind)
     rename(world, link.name)
-    for call in (node.create_vnic, node.plan_create_vnic):
+    calls: list[Callable[[], object]] = [
+        partial(node.create_vnic, vm(10)),
+        partial(node.plan_create_vnic, vm(10)),
+    ]
+    if topology == "mesh":
+        calls.append(partial(node.set_peers, "t1", "s1", [snnet.Peer("192.0.2.12")]))
+    for call in calls:
         with pytest.raises(snnet.Conflict, match=rf"{NEW} has the alias of {link.name}"):
-            call(vm(10))
+            call()
     node.repair()  # the kernel may refuse a second tunnel like the renamed one
     assert world.link(NEW) is not None
     if world.link(link.name) is not None:

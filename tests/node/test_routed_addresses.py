@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_interface
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface
 
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Bridge, Change, Key, Noun, Route, Sysctl
+from snnet.contract import (
+    Add,
+    Address,
+    Bridge,
+    Change,
+    Key,
+    Noun,
+    ProxyNeighbour,
+    Remove,
+    Route,
+    Sysctl,
+)
 from snnet.contract.network import FORWARDING, link_sysctl
 from tests.conftest import ip as ip_
 from tests.node import test_local
@@ -150,13 +161,16 @@ def test_a_routed_vnic_takes_no_address_of_another_host(
 
 
 def test_an_address_that_passes_from_guest_to_guest_is_not_asked_for() -> None:
-    """Who has it is known: the guest that leaves."""
+    """Who has it is known: the guest that leaves.  What others removed of it is set again."""
     node, other = _with_neighbour_on_fabric()
     node.create_vnic(vm(40, subnet=DUAL, ip="192.0.2.40"))
     also = Address(link="eth0", address=ip_interface("192.0.2.40/24"))
     assert other.drivers.backend.apply([Add(also)]).error is None
+    entry = ProxyNeighbour(link="eth0", address=IPv4Address("192.0.2.40"))
+    assert node.drivers.backend.apply([Remove(entry)]).error is None
     done = node.reconcile(vnics=[vm(41, subnet=DUAL, ip="192.0.2.40")], atomic=True)
     assert done.failed == []
+    assert node.verify() == []
 
 
 def test_two_routed_nodes_of_one_host_do_not_share_addresses(world: World) -> None:

@@ -37,6 +37,9 @@ class Listing:
 
     def addresses(self, link: str) -> Collection[Address]:
         """The addresses of one link, without a list of all that the host has."""
+        if Address in self._found:
+            found = self._found[Address].values()
+            return [one for one in found if isinstance(one, Address) and one.link == link]
         if link not in self._addresses:
             self._addresses[link] = self._backend.addresses(link)
         return self._addresses[link]
