@@ -18,6 +18,14 @@ from snnet.registries.sqlite import SqliteRegistry
 def remount(options):
     assert os.system(f"mount -o remount,{options} {sys.argv[1]}") == 0
 
+def fill():
+    filler = os.open(f"{sys.argv[1]}/filler", os.O_CREAT | os.O_WRONLY)
+    try:
+        while True:
+            os.write(filler, b"x" * 4096)
+    except OSError:
+        os.close(filler)
+
 url = f"//{sys.argv[1]}/registry.db"
 """
 
@@ -63,13 +71,33 @@ with SqliteRegistry(url) as registry:
     assert list(registry.read("").entries) == ["first"]
 """
 
+ENDED_ON_FULL = """
+import logging, time
+logging.basicConfig(stream=open(sys.argv[2], "w"), format="%(message)s")
+with SqliteRegistry(url) as registry, SqliteRegistry(url) as other:
+    kept = registry.session(3)
+    registry.commit([Put("alive", {}, session=kept.id)])
+    watches = [one.watch("", after=one.read().revision) for one in (registry, other)]
+    fill()
+    try:
+        while True:
+            registry.commit([Put("last", {"t": "x" * 1000})])
+    except Unavailable:
+        pass
+    time.sleep(4)
+    for _ in range(20):
+        assert "alive" in registry.read("").entries
+    lines = open(sys.argv[2]).read().splitlines()
+    assert len(lines) == 2, (len(lines), lines[:3])  # one of each process, here of each registry
+    remount("size=8m")
+    for watch in watches:
+        while "alive" not in [change.key for change in watch.next(5)]:
+            pass
+print("done")
+"""
+
 NEW_ON_FULL = """
-filler = os.open(f"{sys.argv[1]}/filler", os.O_CREAT | os.O_WRONLY)
-try:
-    while True:
-        os.write(filler, b"x" * 4096)
-except OSError:
-    os.close(filler)
+fill()
 try:
     SqliteRegistry(url)
 except Unavailable as error:
@@ -81,7 +109,9 @@ SqliteRegistry(url).close()
 """
 
 
-@pytest.mark.parametrize("work", [FULL, READ_ONLY, NEW_ON_FULL], ids=["full", "ro", "new"])
+@pytest.mark.parametrize(
+    "work", [FULL, READ_ONLY, ENDED_ON_FULL, NEW_ON_FULL], ids=["full", "ro", "ended", "new"]
+)
 def test_a_bad_disk_is_told_and_nothing_is_lost(work: str, tmp_path: Path) -> None:
     """What cannot be stored fails unwritten; what was stored is read; then all goes on."""
     script = tmp_path / "work.py"
@@ -91,8 +121,8 @@ def test_a_bad_disk_is_told_and_nothing_is_lost(work: str, tmp_path: Path) -> No
     result = subprocess.run(
         [
             *("unshare", "--mount", "--propagation", "private", "sh", "-ec"),
-            'mount -t tmpfs -o size=1m none "$1"; exec "$2" "$3" "$1"',
-            *("sh", str(disk), sys.executable, str(script)),
+            'mount -t tmpfs -o size=1m none "$1"; exec "$2" "$3" "$1" "$4"',
+            *("sh", str(disk), sys.executable, str(script), str(tmp_path / "log")),
         ],
         capture_output=True,
         text=True,

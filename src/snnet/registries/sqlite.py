@@ -31,7 +31,7 @@ from snnet.system.host import boot_id
 from . import file, history
 from .database import Database
 from .feeds import FedWatch
-from .follower import Follower
+from .follower import LOOK, Follower
 from .history import History
 
 _log = logging.getLogger("snnet.registries.sqlite")
@@ -60,6 +60,8 @@ class SqliteRegistry(Registry):
         self._follower = Follower(self._path, self._history, self._begin_again, self._sweep)
         self._pid = os.getpid()
         self._closed = False
+        self._refused = ""
+        self._sweep_again = 0.0
         try:
             self.read()
         except BaseException:
@@ -187,19 +189,27 @@ class SqliteRegistry(Registry):
         return boot_id()
 
     def _sweep(self) -> float | None:
-        """End sessions that ran out; return when the next one does, if there is one.
+        """End sessions that ran out; return when to do so next, if there is a session.
 
-        If the disk is full or read-only their documents stay until it is not.
+        If the disk is full or read-only their documents stay until it is not.  A refused write
+        touches the file like any other, which calls everybody who follows it to look, and so
+        to sweep: the next attempt is a second later.
         """
         with self._reader.reading() as connection:
             ended = _ended(connection, self._boot)
+        if ended and _now() < self._sweep_again:
+            return self._sweep_again
         if ended:
             try:
                 with self._writer.writing() as connection:
                     _end(connection, _ended(connection, self._boot))
             except Unavailable as error:
-                _log.warning("sessions that ran out cannot be ended: %s", error)
-                return None
+                self._sweep_again = _now() + LOOK
+                if str(error) != self._refused:
+                    self._refused = str(error)
+                    _log.warning("sessions that ran out cannot be ended: %s", error)
+                return self._sweep_again
+            self._refused = ""
             self._follower.wake()
         with self._reader.reading() as connection:
             (ends,) = connection.execute("SELECT min(ends) FROM sessions").fetchone()
