@@ -84,6 +84,14 @@ def test_a_concentrator_announces_what_it_has(fake: FakeWorld) -> None:
     assert sorted(names) == sorted([("eth0", "192.0.2.11"), *gateways, ("eth0", PUBLIC)])
 
 
+def test_a_repair_of_what_is_whole_says_nothing(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    cnci.add_remote_subnet(SUBNET, 7, "192.0.2.12")
+    said(fake)
+    cnci.repair()
+    assert said(fake) == []
+
+
 def test_a_node_that_only_looks_says_nothing(fake: FakeWorld) -> None:
     fake.cnci().add_remote_subnet(SUBNET, 7, "192.0.2.12")
     said(fake)

@@ -400,6 +400,21 @@ def test_a_call_waits_for_the_whole_node_for_the_timeout(
         assert said[name].endswith("within 0.01 s"), said
 
 
+def test_a_preview_does_not_wait_for_a_call_that_shares_its_subnet(fake: FakeWorld) -> None:
+    planned: list[str] = []
+
+    class Preview:
+        def before_apply(self, node: snnet.ComputeNode) -> None:
+            node.api_timeout = 0.01
+            planned.extend(str(one.noun) for one in node.plan_create_vnic(vm(10)).operations)
+
+    node = fake.node()
+    node.create_vnic(vm(8))
+    node.listeners.register(Preview())
+    node.create_vnic(vm(9))
+    assert any("10.1.0.10" in line for line in planned)
+
+
 class Asked:
     """A cancel token that is never set, and says when a call that waits asks for it again."""
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 
 import pytest
 
 import snnet
+from snnet.backends.fake import FakeDhcp
 from snnet.contract import (
     Add,
     Address,
     Change,
+    DhcpScope,
     Key,
     Link,
     Noun,
@@ -21,9 +23,10 @@ from snnet.contract import (
     Remove,
     Route,
     Sysctl,
+    Vxlan,
 )
 from snnet.system.process import run
-from tests.node.world import UPLINKS, FakeWorld, RealWorld, World, vm
+from tests.node.world import UPLINKS, FakeWorld, RealWorld, World, scope_on, vm
 
 SUBNET = "10.1.0.0/24"
 
@@ -108,6 +111,57 @@ def test_a_subnet_that_the_host_reaches_by_another_link_is_named(
     one(cnci.verify(), f"way to {SUBNET}: is by eth0 -> should be by {subnet.bridge.name}")
 
 
+def test_a_repair_names_what_it_could_not_do_and_what_is_not_its_own(fake: FakeWorld) -> None:
+    node = fake.node()
+    made = node.create_vnic(vm()).vnic
+    fake.delete(made.link_name)
+    set_link(fake, mtu=1400)
+    fake.kernel.fail(at=1)
+    found = node.repair().orphans
+    one(found, made.link_name)
+    one(found, "mtu is 1400")
+
+
+def test_a_setting_of_a_link_that_others_changed_is_named(fake: FakeWorld) -> None:
+    node = fake.node()
+    link = fake.link(node.create_vnic(vm()).vnic.link_name)
+    assert link is not None
+    settings = (("bridge_slave isolated", 1), ("bridge_slave learning", 0))
+    change(fake, Change(replace(link, settings=settings), link))
+    assert node.verify() == [
+        f"different: tap {link.name}: bridge_slave isolated is 1, bridge_slave learning is 0 -> "
+        "should be as snnet made it"
+    ]
+    node.repair()
+    assert node.verify() == []
+
+
+def test_what_an_object_does_not_say_of_itself_is_named_where_it_differs(fake: FakeWorld) -> None:
+    node = fake.node(config=fake.config(tunnel="vxlan"))
+    node.create_vnic(vm())
+    tunnel = node.topology().subnets[0].tunnel
+    assert isinstance(tunnel, Vxlan)
+    fake.delete(tunnel.name)
+    fake.add(replace(tunnel, ttl=5, index=0))
+    one(node.verify(), f"different: {tunnel}: ttl 5, should be: ttl {tunnel.ttl}")
+    cnci = fake.cnci()
+    bridge = cnci.add_remote_subnet(SUBNET, 7, "192.0.2.12")
+    for number in (50, 51):
+        cnci.dhcp(SUBNET).add_entry(f"10.1.0.{number}", f"02:00:00:00:00:{number}")
+    server = FakeDhcp(fake.kernel)
+    scope = server.find(scope_on(bridge))
+    assert isinstance(scope, DhcpScope)
+    first, second = scope.entries
+    third = replace(second, address=ip_interface("10.1.0.52").ip)
+    other = replace(scope, entries=(first, third))
+    assert server.apply([Change(other, scope)]).error is None
+    assert cnci.verify() == [
+        f"different: {scope}: entries {first} {third}, should be: entries {first} {second}"
+    ]
+    cnci.repair()
+    assert cnci.verify() == []
+
+
 def test_a_renamed_uplink_is_named(real: World) -> None:
     node = real.node()
     set_link(real, name="lan0")
@@ -185,6 +239,31 @@ def test_forwarding_that_is_off_for_all_is_one_line(
     set_sysctl(walled, "net.ipv4.ip_forward", "0")
     assert len(cnci.verify()) == 1
     getattr(cnci, cure)()
+    assert cnci.verify() == []
+
+
+def test_an_init_that_cannot_set_a_parameter_sets_none(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake.cnci() as cnci:
+        cnci.add_remote_subnet((SUBNET, "fd00:1::/64"), 7, "192.0.2.12")
+    names = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+    for name in names:
+        set_sysctl(fake, name, "0")
+    before, perform = fake.text(), fake.kernel.perform
+
+    def refusing(operation: Operation) -> Sequence[int] | None:
+        if isinstance(operation.noun, Sysctl) and operation.noun.name == names[1]:
+            raise snnet.Denied("not permitted")
+        return perform(operation)
+
+    monkeypatch.setattr(fake.kernel, "perform", refusing)
+    cnci = fake.cnci(init=False)
+    with pytest.raises(snnet.Denied):
+        cnci.init()
+    assert fake.text() == before
+    monkeypatch.undo()
+    cnci.init()
     assert cnci.verify() == []
 
 

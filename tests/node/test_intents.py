@@ -253,6 +253,26 @@ def test_a_call_that_failed_is_not_carried_out_later(fake: FakeWorld) -> None:
         assert fake.text() == before
 
 
+def test_a_call_that_ends_leaves_what_another_one_is_about_to_set_up(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were the process killed then, the other one would be carried out later."""
+    cnci, perform = fake.cnci(), fake.kernel.perform
+    cnci.add_remote_subnet(SUBNET, BRIDGE_KEY, "192.0.2.12")
+    recorded: list[str] = []
+
+    def slow(operation: Operation) -> Sequence[int] | None:
+        monkeypatch.undo()
+        cnci.add_port_forward(protocol="tcp", device="eth0", port=8080, to="10.1.0.9")
+        nouns = Intents(fake.kernel.journal(f"intents-{cnci.owner}")).nouns().values()
+        recorded.extend(type(noun).__name__ for noun in nouns)
+        return perform(operation)
+
+    monkeypatch.setattr(fake.kernel, "perform", slow)
+    cnci.add_public_ip(PUBLIC, to="10.1.0.9", device="eth0")
+    assert sorted(recorded) == ["PortForward", "PublicIp"]
+
+
 class FullDisk(Journal):
     """A journal in a file of text; what is written next has ``room`` characters."""
 
@@ -371,10 +391,12 @@ def test_what_fits_no_more_is_an_orphan_and_is_forgotten(fake: FakeWorld) -> Non
 def test_a_watcher_writes_nothing(fake: FakeWorld) -> None:
     with fake.cnci() as cnci:
         asked_for(cnci)
-        before = [list(lines) for lines in journals(fake)]
+    journals(fake)[0].append("damaged")
+    before = [list(lines) for lines in journals(fake)]
     flush_rules(fake)
     with fake.cnci(read_only=True) as watcher:
         assert any("port tcp/8080" in line for line in watcher.verify())
+        watcher.rebuild_topology()
     assert journals(fake) == before
     delete_links(fake)
     with fake.cnci(read_only=True) as watcher:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Operation, Remove
+from snnet.contract import Add, Address, Link, Operation, Remove, Tap
 from snnet.node.claims import WHOLE_NODE, Claim, Claims
 from snnet.node.deadline import NO_LIMIT, Deadline
 from tests.node.test_properties import Recorder, known, state
@@ -176,10 +176,54 @@ def test_a_removal_whose_answer_is_lost_is_done(
         if isinstance(operation, Remove):
             raise snnet.Exhausted("no buffer space")
 
+    links = fake.links()
     monkeypatch.setattr(fake.kernel, "perform", lose)
     gone = node.destroy_vnic(vm(9))
     assert gone.tunnel_event is not None
     assert fake.text() == before
+    fake.add(*links)
+    healed = node.repair().healed
+    assert all(any(link.name in line for line in healed) for link in links)
+    assert fake.text() == before
+
+
+@pytest.fixture
+def meanwhile(fake: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> list[Tap]:
+    """Somebody makes a link of each name just before the node does."""
+    made, perform = list[Tap](), fake.kernel.perform
+
+    def first(operation: Operation) -> Any:
+        noun = operation.noun
+        if isinstance(operation, Add) and isinstance(noun, Link):
+            made.append(Tap(name=noun.name, group=0, alias="somebody's"))
+            perform(Add(made[-1]))
+        return perform(operation)
+
+    monkeypatch.setattr(fake.kernel, "perform", first)
+    return made
+
+
+def test_a_rollback_leaves_what_somebody_made_meanwhile(
+    fake: FakeWorld, meanwhile: list[Tap]
+) -> None:
+    node = fake.node()
+    with pytest.raises(snnet.Conflict, match="another object of this host has that name"):
+        node.create_vnic(vm(9))
+    found = {link.name: link for link in fake.links()}
+    assert found.keys() == {link.name for link in meanwhile}
+    assert not any(link.differences(found[link.name]) for link in meanwhile)
+
+
+def test_a_repair_names_what_somebody_made_meanwhile(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    node = fake.node()
+    name = node.create_vnic(vm(9)).vnic.link_name
+    fake.delete(name)
+    request.getfixturevalue("meanwhile")
+    report = node.repair()
+    assert [line for line in report.orphans if name in line]
+    assert not [line for line in report.healed if line.startswith(f"add tap {name}")]
 
 
 # -- what comes after the kernel work ----------------------------------------------

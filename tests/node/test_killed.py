@@ -87,6 +87,19 @@ def test_killed_before_any_operation_on_the_fake(name: str) -> None:
     assert at >= 1
 
 
+def test_a_subnet_whose_last_port_is_gone_is_removed(fake: FakeWorld) -> None:
+    """Its concentrator is told; a node that only looks on knows what is there."""
+    with fake.node() as node:
+        before = fake.text()
+        fake.delete(node.create_vnic(vm(9)).vnic.link_name)
+        ends = [vnic.subnet_id for vnic in (fake.node(read_only=True).topology().subnets)]
+        assert ends == ["s1"]
+        (event,) = node.rebuild_topology().tunnel_events
+        assert event.type is snnet.TunnelEventType.DEL
+        assert node.topology().subnets == ()
+        assert fake.text() == before
+
+
 @pytest.mark.parametrize("call", ["rebuild_topology", "repair", "reset_network"])
 def test_a_link_that_may_just_be_made_is_waited_for(
     fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, call: str
@@ -104,6 +117,8 @@ def test_a_link_that_may_just_be_made_is_waited_for(
         fake.delete(made.name)
 
     monkeypatch.setattr(time, "sleep", goes_away)
+    assert [line for line in node.verify() if made.name in line]
+    assert waits == []
     assert getattr(node, call)().healed == []
     assert waits == [HALF_BORN_GRACE]
 

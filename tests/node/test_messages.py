@@ -134,6 +134,24 @@ except DriverLoadError as error:
     assert importlib.metadata.version(module)
 
 
+def test_a_setting_that_a_node_cannot_have_is_named(fake: FakeWorld) -> None:
+    wrong: dict[str, tuple[Any, ...]] = {
+        "max_api_concurrency": (0, 2**16 + 1, "8"),
+        "read_only": (None, "no"),
+        "api_timeout": (0, "1"),
+    }
+    for field, values in wrong.items():
+        for value in values:
+            with pytest.raises(snnet.InvalidRequest) as caught:
+                fake.node(init=False, **{field: value})
+            assert caught.value.field == field
+    for limit in (1, 2**16):
+        fake.node(max_api_concurrency=limit)
+    with pytest.raises(snnet.InvalidRequest, match="'routed': routed tenants have no") as caught:
+        fake.cnci(init=False, config=fake.config(mode="routed"))
+    assert caught.value.field == "mode"
+
+
 # -- the wrong node, the wrong tunnel --------------------------------------------------
 
 
@@ -160,7 +178,7 @@ def test_nobody_else_is_no_news(fake: FakeWorld) -> None:
 def test_another_tunnel_in_the_configuration_is_one_line(fake: FakeWorld) -> None:
     node = fake.node()
     for number in (9, 10):
-        node.create_vnic(vm(number))
+        lost = node.create_vnic(vm(number)).vnic
     node.create_vnic(vm(9, subnet_number=2))
     node.close()
     config = fake.config(tunnel="vxlan")
@@ -169,6 +187,9 @@ def test_another_tunnel_in_the_configuration_is_one_line(fake: FakeWorld) -> Non
             "tunnel: 2 of this node are gre, should be vxlan: repair() replaces them; or set "
             "tunnel: gre in the configuration"
         ]
+        fake.delete(lost.link_name)
+        _, line = watcher.verify()
+        assert line.startswith(f"missing: tap {lost.link_name} ")
     again = fake.node(config=config)
     assert again.verify() == []
 

@@ -18,6 +18,7 @@ from snnet.node.drivers import Drivers
 from snnet.node.migration import move_rules, take_over
 from snnet.system import rulesets
 from snnet.system.host import RealHost
+from tests.node.world import FakeWorld
 
 OURS, OTHERS = "cn:cn-1", "cn:cn-2"
 T = TypeVar("T")
@@ -194,6 +195,24 @@ def test_a_firewall_that_sets_no_rules_takes_none_over(installed: Installed) -> 
     firewall.refused = "it sets no rules"
     assert installed.take_over(firewall) == []
     assert installed.opened == []
+
+
+def test_what_a_node_takes_over_is_in_the_report_of_its_init(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who only looks on takes nothing over."""
+    taken: list[tuple[object, ...]] = []
+
+    def took(*of: object) -> list[str]:
+        taken.append(of)
+        return ["a rule: from one to another"]
+
+    monkeypatch.setattr("snnet.node.node.take_over", took)
+    node = fake.node(init=False)
+    assert node.init().healed[:1] == took()
+    assert taken == [(node.owner, node.drivers, fake.kernel.host), ()]
+    fake.node(read_only=True)
+    assert len(taken) == 2
 
 
 def test_on_a_host_in_memory_nothing_is_taken_over(installed: Installed) -> None:

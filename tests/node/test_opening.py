@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import Any
 
@@ -15,7 +16,7 @@ from snnet.backends.fake import FakeDhcp, FakeFirewall
 from snnet.contract import Driver, Host
 from snnet.system.host import RealHost
 from snnet.system.netns import is_current
-from tests.node.world import FakeWorld
+from tests.node.world import FakeWorld, vm
 
 CONFIG = snnet.NetworkConfig(compute_nets=["192.0.2.0/24"])
 
@@ -109,6 +110,69 @@ def test_a_namespace_that_is_not_there_is_refused_before_anything_is_opened(open
         snnet.ComputeNode("cn-1", CONFIG, backend="real", netns="nowhere")
     assert caught.value.field == "netns"
     assert opened.hosts == {}
+
+
+class Shared(snnet.FakeKernel):
+    """A host that other processes may have, and this one may not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_uplink("eth0", "192.0.2.11/24")
+        self.denied = False
+        self.claims: list[float] = []
+
+    def check_allowed(self) -> None:
+        if self.denied:
+            raise snnet.Denied("not permitted")
+
+    @contextmanager
+    def claim(self, timeout: float) -> Iterator[None]:
+        self.claims.append(timeout)
+        try:
+            yield
+        finally:
+            self.claims.remove(timeout)
+
+
+def test_a_node_has_its_host_to_itself_from_init_to_close() -> None:
+    """Not so one that only looks on, and one that may not change the host."""
+    kernel = Shared()
+    options: dict[str, Any] = {"backend": kernel, "firewall": "fake"}
+    with snnet.ComputeNode("cn-1", CONFIG, **options, api_timeout=7) as node:
+        assert kernel.claims == []
+        node.init()
+        assert kernel.claims == [7]
+        kernel.denied = True
+        with snnet.ComputeNode("cn-1", CONFIG, **options, read_only=True) as watcher:
+            watcher.init()
+            assert kernel.claims == [7]
+    assert kernel.claims == []
+    with snnet.ComputeNode("cn-1", CONFIG, **options) as node:
+        with pytest.raises(snnet.Denied):
+            node.init()
+        assert kernel.claims == []
+
+
+def test_a_node_that_only_removes_has_its_host_to_itself_meanwhile() -> None:
+    kernel = Shared()
+    config = snnet.NetworkConfig(compute_nets=["198.51.100.0/24"])
+    claimed: list[float] = []
+
+    class Recorder:
+        def before_apply(self) -> None:
+            claimed.extend(kernel.claims)
+
+    options: dict[str, Any] = {"backend": kernel, "firewall": "fake"}
+    with snnet.ComputeNode("cn-1", CONFIG, **options) as node:
+        node.init()
+        node.create_vnic(vm(9))
+    options["listeners"] = [Recorder()]
+    with snnet.ComputeNode("cn-1", config, **options, api_timeout=7) as node:
+        with pytest.raises(snnet.InvalidRequest, match="compute_nets"):
+            node.init()
+        assert kernel.claims == []
+        node.reset_network()
+        assert (claimed, kernel.claims) == ([7], [])
 
 
 def test_a_backend_that_is_open_has_its_own_namespace(opened: Opened) -> None:

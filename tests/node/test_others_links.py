@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pytest
 
 import snnet
 from snnet.contract import Add, Address, Bridge, Namespace, Noun, Remove, Shaper, Tap, Tunnel
+from snnet.core import identity as ids
 from tests.node import every_call, test_local
 from tests.node.world import FakeWorld, World, container, port, vm
 
@@ -141,6 +143,22 @@ def test_a_second_name_is_kept_when_the_first_one_is_free_again(
     (node.shutdown if isinstance(node, snnet.Cnci) else node.reset_network)()
     assert world.links() == []
     assert world.kernel.snapshot({Namespace}) == {}
+
+
+def test_where_others_have_all_names_of_an_object_nothing_is_made(fake: FakeWorld) -> None:
+    node = fake.node(config=fake.config(topology="local"))
+    for what, kind, noun in (("bridge", ids.BRIDGE, Tap), ("concentrator", ids.SPACE, Namespace)):
+        identity = ("t1", "c1") if kind == ids.SPACE else ("t1", "s1")
+        taken = list(islice(ids.names(node.owner, kind, *identity), ids.NAMES_TRIED))
+        others = [noun(name=name, alias="somebody's") for name in taken]
+        assert fake.kernel.apply([Add(other) for other in others]).error is None
+        before = fake.text()
+        said = rf"all 16 names of this {what}, {taken[-1]} the last: (re)?.*move"
+        with pytest.raises(snnet.Conflict, match=said):
+            node.set_concentrator(every_call.space(1))
+        assert fake.text() == before
+        assert fake.kernel.apply([Remove(other) for other in others]).error is None
+    node.set_concentrator(every_call.space(1))
 
 
 def test_a_foreign_tunnel_with_the_same_key_is_a_conflict(fake: FakeWorld) -> None:

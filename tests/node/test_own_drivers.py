@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from snnet.contract import (
     Add,
     Bridge,
     Change,
+    DhcpScope,
     DockerAccept,
     Driver,
     Inside,
@@ -141,6 +143,16 @@ def test_an_accept_is_missing_where_docker_has_no_chain(
     assert driver.missing(ACCEPT) is None
     assert driver.apply([Add(ACCEPT), Remove(ACCEPT)]).error is None
     assert {str(targets) for targets in asked} == {"{'FORWARD': 'DOCKER-USER'}"}
+
+
+def test_what_no_driver_carries_is_said_to_be_missing(kernel: snnet.FakeKernel) -> None:
+    """Here a concentrator has no DHCP server."""
+    drivers = Drivers(kernel, FakeFirewall(kernel.host))
+    scope = DhcpScope(link="br0", subnets=(ip_network("10.1.0.0/24"),), mtu=1500)
+    said = f"no driver of this node carries {scope}"
+    assert drivers.missing(scope) == said
+    with pytest.raises(snnet.Unsupported, match=f"^{re.escape(said)}$"):
+        drivers.find([scope])
 
 
 def test_in_a_namespace_that_is_not_there_nothing_is(kernel: snnet.FakeKernel) -> None:

@@ -78,6 +78,18 @@ def test_subnets_of_ipv6_work_where_the_host_disabled_it(world: World, role: str
     node.reset_network() if isinstance(node, snnet.ComputeNode) else node.shutdown()
 
 
+def test_ipv6_that_somebody_enables_on_a_port_goes(world: World) -> None:
+    node = world.node()
+    link = node.create_vnic(vm(9)).vnic.link_name
+    for cure in (node.repair, node.rebuild_topology):
+        set_value(world, link, "disable_ipv6", "0")
+        (line,) = node.verify()
+        assert f"net.ipv6.conf.{link}.disable_ipv6=0" in line
+        cure()
+        assert value(world, link, "disable_ipv6") == "1"
+    assert node.verify() == []
+
+
 @pytest.mark.parametrize("role", ["concentrator", "routed"])
 def test_ipv6_that_somebody_disables_comes_back(world: World, role: str) -> None:
     node, link, address = both_families(world, role)

@@ -242,6 +242,20 @@ def test_reserved_vnics_stay_unless_they_are_named(fake: FakeWorld) -> None:
     assert actions(node.reconcile(vnics=[vm(10, ip="10.1.0.99")])) == {"v10": "updated"}
 
 
+def test_the_host_is_listed_once_for_all_that_stays(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, listed, snapshot = prepared(fake), list[str](), fake.kernel.snapshot
+
+    def listing(types: Any = None) -> Any:
+        listed.extend(kind.__name__ for kind in types)
+        return snapshot(types)
+
+    monkeypatch.setattr(fake.kernel, "snapshot", listing)
+    assert actions(node.reconcile(**same())) == dict.fromkeys(["v9", "v10", "v11", "c1"], "kept")
+    assert listed.count("Link") == 1
+
+
 def test_atomic_is_all_or_nothing(world: World) -> None:
     recorder = Recorder()
     node = prepared(world)
@@ -302,7 +316,8 @@ def test_an_undo_that_fails_is_fatal_and_lists_what_is_left(fake: FakeWorld) -> 
     fake.kernel.fail(at=14)
     for at in range(15, 60):
         fake.kernel.fail(at=at, error="EBUSY")
-    with pytest.raises(snnet.FatalError, match=r"repair\(\)") as caught:
+    said = r"^reconcile failed \(.*ENOMEM.*\) and could not be undone: call repair\(\); left are: "
+    with pytest.raises(snnet.FatalError, match=said) as caught:
         node.reconcile(vnics=[vm(12), vm(13, subnet_number=3)], atomic=True)
     assert caught.value.leftovers
     recorder.check()

@@ -139,7 +139,9 @@ def test_a_renamed_cnci_vnic(world: World) -> None:
         node.create_cnci_vnic(port())
     with pytest.raises(snnet.Incomplete, match=NEW):
         node.destroy_cnci_vnic(port())
-    assert NEW in node.rebuild_topology().orphans[0]
+    report = node.rebuild_topology()
+    assert NEW in report.orphans[0]
+    assert report.others == []
     with pytest.raises(snnet.Conflict, match=rf"{NEW}.*{name}"):
         node.create_cnci_vnic(port())
     node.reset_network()

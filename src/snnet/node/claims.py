@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from snnet.contract import InvalidRequest
 from snnet.core.records import Thing as Thing
 
-from .deadline import Deadline
+from .deadline import NO_LIMIT, Deadline
 
 Held = Callable[[Thing], bool]
 """Whether a call holds a thing for itself alone now."""
@@ -91,7 +91,7 @@ class Claims:
         self._closed = False
         self._release: Callable[[], None] | None = None
 
-    def hold(self, decide: Callable[[Held], Claim], deadline: Deadline) -> Holding:
+    def hold(self, decide: Callable[[Held], Claim], deadline: Deadline = NO_LIMIT) -> Holding:
         """Wait until the claim that ``decide`` returns is free, and hold it for a block.
 
         Calls ``decide`` again after every wait, with the lock held.  Raises Timeout or

@@ -108,7 +108,7 @@ class Drivers:
             existing = self.of(noun).find(noun)
             if existing is not None:
                 found[noun.key] = existing
-        return found | self._insides.found(inside) if inside else found
+        return found | self._insides.found(inside)
 
     def answering(
         self, link: str, asked: Collection[IPAddress], source: IPAddress

@@ -75,7 +75,7 @@ class Engine(Generic[R]):
     # -- looking ---------------------------------------------------------------------
 
     @contextmanager
-    def look(self, deadline: Deadline, whole: Whole | None = None) -> Iterator[HostView]:
+    def look(self, deadline: Deadline = NO_LIMIT, whole: Whole | None = None) -> Iterator[HostView]:
         """Yield a look at the host; other calls continue, and the node cannot be closed."""
         if whole is not None:
             yield self._host
@@ -192,7 +192,7 @@ class Engine(Generic[R]):
                         if host.looking:
                             raise
                         # The draft relied on something that is wrong: look, and repair it.
-                        host, alone = self._host, True
+                        host = self._host
                         continue
                     except FatalError:
                         with self.claims.lock:

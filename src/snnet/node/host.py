@@ -148,13 +148,13 @@ class HostView:
     def find_ours(self, nouns: Collection[Noun]) -> dict[Key, Noun]:
         """Like ``find``, without links of others that have a name of ours, and what is on them."""
         found, owner = self._drivers.find(nouns), self.site.owner
-        foreign = set[Key | None]()
-        for noun in [noun for noun in nouns if isinstance(noun, Link)]:
-            link = found.get(noun.key)
-            if isinstance(link, Link) and link != noun and not ids.is_ours(link, owner):
-                foreign |= {link.key}
-        if not foreign:
-            return found
+        foreign = {
+            noun.key
+            for noun in nouns
+            if isinstance(link := found.get(noun.key), Link)
+            and link != noun
+            and not ids.is_ours(link, owner)
+        }
         return {key: noun for key, noun in found.items() if not foreign & {key, noun.within}}
 
     def rules(self, nouns: Nouns) -> dict[Key, Noun]:
@@ -220,7 +220,6 @@ class HostView:
             link = self.link_now(known)
             if link is None or link == known or ids.is_ours(link, owner):
                 return known.name, link
-        name = ""
         for name in islice(ids.names(owner, kind, *identity), ids.NAMES_TRIED):
             link = self.link(name)
             if link is None:
@@ -356,7 +355,7 @@ class HostView:
     def warn_of_unguarded(self, nouns: Iterable[Noun]) -> None:
         """Log each tunnel that will take frames from any sender, and why."""
         for line in self._unguarded(nouns):
-            _log.warning("%s", line)
+            _log.warning(line)
 
     def _unguarded(self, nouns: Iterable[Noun]) -> Iterator[str]:
         for noun in nouns:

@@ -23,7 +23,7 @@ from . import noted
 from .call import Call, R
 from .calls.upkeep import Clear, Forward, Rebuild, Repair, differences
 from .claims import WHOLE_NODE, Claims
-from .deadline import NO_LIMIT, CancelToken, Deadline, check_seconds
+from .deadline import CancelToken, Deadline, check_seconds
 from .drivers import Drivers
 from .engine import Engine
 from .host import HostView
@@ -97,7 +97,7 @@ class Node(ABC, Generic[R]):
             self._host: Host = self._drivers.backend.host
             self._check_firewall()
             self._resources = opened.pop_all()
-        self._uplinks: tuple[Uplink, ...] = ()
+        self._uplinks: tuple[Uplink, ...]
         self._engine: Engine[R] | None = None
         self._no_site: InvalidRequest | None = None
         """Why the configuration does not fit the host, if ``init()`` was tried and it does not."""
@@ -126,7 +126,7 @@ class Node(ABC, Generic[R]):
         and no kernel parameter stays changed.  May be repeated.
         """
         self._check_usable()
-        with Whole().telling() as whole, self._claims.hold(lambda _: WHOLE_NODE, NO_LIMIT):
+        with Whole().telling() as whole, self._claims.hold(lambda _: WHOLE_NODE):
             if self._engine is not None:
                 return Report()
             with ExitStack() as taken:
@@ -299,7 +299,7 @@ class Node(ABC, Generic[R]):
         timeout = self.api_timeout if timeout is None else timeout
         deadline = Deadline("verify", timeout, cancel)
         deadline.check()
-        if self._engine is None and self._no_site is not None:
+        if self._engine is None:
             with self._cleaning() as engine, engine.look(deadline) as host:
                 left = len(host.seen(engine.records).ours)
             return [
@@ -332,7 +332,7 @@ class Node(ABC, Generic[R]):
         """
         report = self._run(Repair(), timeout, cancel, limited=False)
         engine = self._ready()
-        with engine.look(NO_LIMIT) as host:
+        with engine.look() as host:
             report.orphans += _inputs(engine, host)
         return report
 
@@ -385,7 +385,7 @@ class Node(ABC, Generic[R]):
 
     def dump_firewall(self) -> str:
         """Return what the firewall driver has set, as text."""
-        with self._ready().look(NO_LIMIT):
+        with self._ready().look():
             return self._drivers.firewall.dump()
 
 

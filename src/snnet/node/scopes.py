@@ -14,7 +14,7 @@ from snnet.core.names import check_hostname
 from snnet.core.wanted import check_entries
 
 from .calls.scopes import Alter, ChangeScope, is_running, known_scope
-from .deadline import NO_LIMIT, CancelToken, Deadline
+from .deadline import CancelToken, Deadline
 from .engine import Engine
 
 MakeDeadline = Callable[[str, float | None, CancelToken | None], Deadline]
@@ -52,13 +52,13 @@ class ScopeControl:
     @property
     def running(self) -> bool:
         """Whether the server runs."""
-        with self._ready().look(NO_LIMIT) as host:
+        with self._ready().look() as host:
             return is_running(self._scope(), host)
 
     def held(self) -> list[DhcpLease]:
         """The leases that guests hold now."""
         link = self._scope().link
-        with self._ready().look(NO_LIMIT) as host:
+        with self._ready().look() as host:
             return [lease for lease in host.leases() if lease.link == link]
 
     def add_entry(

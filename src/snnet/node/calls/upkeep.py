@@ -145,7 +145,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         )
         report.orphans += exposed(draft.plan, draft.ours)
         report.account(done.plan, done.outcome)
-        report.tunnel_events += records.rebuilt(done.left if self._changes else None)
+        report.tunnel_events = records.rebuilt(done.left if self._changes else None)
         return report, [*report.tunnel_events]
 
     def announces(self, records: R, draft: ReadDraft[R]) -> list[Announcement]:
@@ -161,12 +161,12 @@ class Repair(Call[R, R, RepairDraft, Report]):
 
     what = "repair"
     mode = Mode.REPORT
+    tidies = True
     inspects: ClassVar[bool] = True
 
     def __init__(self, *, wait: bool = True, unreported: bool = False) -> None:
         self._wait = wait
         self._unreported = unreported
-        self.tidies = not unreported
 
     def claim(self, records: R, alone: bool, held: Held) -> Claim:
         return WHOLE_NODE
