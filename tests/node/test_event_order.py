@@ -196,6 +196,36 @@ def test_an_event_that_failed_is_followed_when_it_comes_again(fake: FakeWorld) -
     assert caught.value.field == "event"
 
 
+@pytest.mark.parametrize("kind", [ADD, DEL])
+def test_who_follows_an_event_may_cancel(fake: FakeWorld, kind: snnet.TunnelEventType) -> None:
+    cnci, cancel = fake.cnci(), threading.Event()
+    cnci.follow(event(ADD))
+    before = fake.text()
+    cancel.set()
+    with pytest.raises(snnet.Cancelled):
+        cnci.follow(event(kind), cancel=cancel)
+    assert fake.text() == before
+
+
+def test_an_event_does_not_wait_for_that_of_another_node(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    first, second, *others = (
+        replace(event(ADD, cn_id=f"cn-{number}"), cn_ip=ip_address(f"192.0.2.{number}"))
+        for number in (12, 13, 14)
+    )
+    cnci.follow(first)
+
+    class Meanwhile:
+        def before_apply(self) -> None:
+            if others:
+                cnci.follow(others.pop(), timeout=10)
+
+    cnci.listeners.register(Meanwhile())
+    cnci.follow(second)
+    (subnet,) = cnci.topology().subnets
+    assert len(subnet.tunnels) == 3
+
+
 def test_what_was_heard_is_known_after_a_restart_and_takes_little_room(fake: FakeWorld) -> None:
     host, owner, late = fake.kernel, Owner("cnci", "cnci-1"), event(ADD, 5, 1)
     heard, number = Heard(host, owner), 0

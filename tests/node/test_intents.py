@@ -303,8 +303,11 @@ def test_a_line_that_was_cut_off_takes_no_other_with_it() -> None:
     with pytest.raises(snnet.SnnetError, match="no space"):
         intents.expect({("two",): nouns[1:2]})
     intents.expect({("three",): nouns[2:]})
+    journal.room = 9
+    intents.settle({("four",): [public(4)]})  # whose call has done its work
+    intents.settle({("five",): [public(5)]})
     again = Intents(journal)
-    assert (again.damage, list(again.nouns().values())) == ([], nouns)
+    assert (again.damage, list(again.nouns().values())) == ([], [*nouns, public(4), public(5)])
 
 
 def public(number: int, to: int = 9) -> PublicIp:

@@ -7,7 +7,7 @@ of JSON.  An entry without nouns takes an earlier one back.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from snnet.contract import (
     Address,
@@ -44,7 +44,7 @@ _NOUNS: dict[str, type[Noun]] = {
 }  # fmt: skip
 
 
-def write_entry(thing: tuple[str, ...], nouns: Sequence[Noun]) -> str:
+def write_entry(thing: tuple[str, ...], nouns: Iterable[Noun]) -> str:
     """The entry as one line."""
     return join_entry(thing, map(write_noun, nouns))
 

@@ -33,17 +33,16 @@ class Intents:
         self._journal = journal
         self._read_only = read_only
         self._lock = threading.Lock()
-        self._entries: dict[Name, tuple[Noun, ...]] = {}
-        self._written: dict[Name, tuple[str, ...]] = {}
-        """The nouns of entries as text: a group's many rules are not written for each member."""
-        self._lines = 0
-        self._whole = False
-        """Whether the journal has what the entries are; else it must be rewritten."""
+        self._entries: dict[Name, Mapping[Noun, str | None]] = {}
+        """Nouns with the text written of them: a group's rules are not written for each member."""
         self.damage: list[str] = []
         """Lines that could not be read."""
-        self._load()
+        self._lines = self._load()
+        self._whole = not self.damage
+        """Whether the journal has what the entries are; else it must be rewritten."""
 
-    def _load(self) -> None:
+    def _load(self) -> int:
+        """Read the journal; return how many lines it has."""
         lines = self._journal.read()
         for number, line in enumerate(lines, 1):
             try:
@@ -52,11 +51,10 @@ class Intents:
                 self.damage.append(f"line {number} of the record of intents: {error}")
                 continue
             if nouns:
-                self._entries[thing] = nouns
+                self._entries[thing] = dict.fromkeys(nouns)
             else:
                 self._entries.pop(thing, None)
-        self._lines = len(lines)
-        self._whole = not self.damage
+        return len(lines)
 
     def __bool__(self) -> bool:
         """Whether anything is recorded."""
@@ -70,7 +68,7 @@ class Intents:
     def differences(self) -> Iterator[str]:
         """A line if somebody changed the journal, or removed it."""
         with self._lock:
-            entries = dict(self._entries)
+            entries = {thing: tuple(nouns) for thing, nouns in self._entries.items()}
         try:
             stored = dict(map(read_entry, self._journal.read()))
         except (SnnetError, ValueError):
@@ -105,28 +103,19 @@ class Intents:
         with self._lock:
             lines = []
             for thing, nouns in entries.items():
-                before = self._entries.get(thing, ())
-                if before == tuple(nouns):
+                before = self._entries.get(thing, {})
+                if [*before] == [*nouns]:
                     continue
-                texts = self._texts(thing, before, nouns)
-                lines.append(join_entry(thing, texts))
+                written = {noun: before.get(noun) or write_noun(noun) for noun in nouns}
+                lines.append(join_entry(thing, written.values()))
                 if nouns:
-                    self._entries[thing], self._written[thing] = tuple(nouns), texts
+                    self._entries[thing] = written
                 else:
                     del self._entries[thing]
-                    self._written.pop(thing, None)
             if again:
                 self._whole = False  # somebody may have changed the file
             if lines or again:
                 self._write(lines)
-
-    def _texts(self, thing: Name, before: Sequence[Noun], nouns: Sequence[Noun]) -> tuple[str, ...]:
-        written = zip(before, self._written.get(thing, ()), strict=False)
-        known = {noun.key: (noun, text) for noun, text in written}
-        return tuple(
-            there[1] if (there := known.get(noun.key)) and there[0] == noun else write_noun(noun)
-            for noun in nouns
-        )
 
     def _write(self, lines: Sequence[str]) -> None:
         self._lines += len(lines)
