@@ -211,8 +211,40 @@ def test_no_more_calls_work_than_the_limit_says() -> None:
                 pass
             with pytest.raises(snnet.Timeout), hold(claims, one, Deadline("test", 0.02, None)):
                 pass
-    with hold(claims, three, FOREVER):
+    with (
+        hold(claims, three, FOREVER),
+        pytest.raises(snnet.Timeout),
+        hold(claims, one, Deadline("test", 0.02, None)),
+    ):
         pass
+
+
+@pytest.mark.parametrize("role", ["node", "cnci"])
+def test_eight_calls_work_at_once_unless_a_node_is_told_otherwise(
+    fake: FakeWorld, role: str
+) -> None:
+    node: Any = getattr(fake, role)()
+    working = 0
+
+    def work(number: int) -> None:
+        timeout = PATIENCE if working < 8 else 0.02
+        if role == "node":
+            node.create_vnic(vm(number + 1), timeout=timeout)
+        else:
+            node.add_remote_subnet(NET, 7, f"192.0.2.{number + 20}", timeout=timeout)
+
+    work(100)  # the subnet is there
+
+    class Another:
+        def before_apply(self) -> None:
+            nonlocal working
+            working += 1
+            work(working)
+
+    node.listeners.register(Another())
+    with pytest.raises(snnet.Timeout):
+        work(101)
+    assert working == 8
 
 
 class Countdown:
@@ -360,6 +392,18 @@ def test_the_last_claim_that_is_given_back_after_close_releases() -> None:
     assert released == ["once"]
     with pytest.raises(snnet.InvalidRequest, match="closed"), hold(claims, Claim(), FOREVER):
         pass
+
+
+def test_a_close_waits_no_longer_than_it_is_told() -> None:
+    claims, released = Claims(2), list[str]()
+    closing = threading.Thread(target=claims.close, args=[lambda: released.append("once"), 0.01])
+    closing.daemon = True
+    with hold(claims, Claim(), FOREVER):
+        closing.start()
+        closing.join(PATIENCE)
+        assert not closing.is_alive()
+        assert released == []
+    assert released == ["once"]
 
 
 CALLS: dict[str, Callable[[snnet.ComputeNode], object]] = {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
-from ipaddress import ip_interface
+from dataclasses import fields, replace
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Remove
+from snnet.contract import Add, Address, Change, Remove, Route
 from snnet.node.noted import noted
 from tests.node.world import FakeWorld
 
@@ -72,6 +72,28 @@ def test_who_only_looks_knows_what_changed_before_it_came(fake: FakeWorld) -> No
     with fake.node(read_only=True) as looker:
         assert looker.verify() == [line]
     node.reset_network()
+    with fake.node(read_only=True) as looker:
+        assert looker.verify() == []
+
+
+def test_who_only_looks_knows_of_a_default_route_that_went(fake: FakeWorld) -> None:
+    route = Route(destination=ip_network("0.0.0.0/0"), link="eth0")
+    assert fake.kernel.apply([Add(route)]).error is None
+    fake.cnci().enable_nat(["eth0"])
+    with fake.cnci(read_only=True) as looker:
+        assert looker.verify() == []
+        assert fake.kernel.apply([Remove(route)]).error is None
+    with fake.cnci(read_only=True) as looker:
+        (line,) = looker.verify()
+    assert line.startswith("default route: is gone")
+
+
+def test_who_only_looks_goes_by_the_mtu_of_now(fake: FakeWorld) -> None:
+    """A node that is opened again takes it, too."""
+    fake.node()
+    uplink = fake.link("eth0")
+    assert uplink is not None
+    assert fake.kernel.apply([Change(replace(uplink, mtu=1400), uplink)]).error is None
     with fake.node(read_only=True) as looker:
         assert looker.verify() == []
 

@@ -74,6 +74,16 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
     return made
 
 
+def test_a_node_opens_the_documented_drivers_unless_it_is_told_others(opened: Opened) -> None:
+    drivers = [(plugins.BACKENDS, "netlink"), (plugins.FIREWALLS, "nftables")]
+    with snnet.ComputeNode("cn-1", CONFIG) as node:
+        assert [*opened.hosts] == drivers
+        assert node.api_timeout == 6
+    with snnet.Cnci("cnci-1", CONFIG, tenant_id="t1") as cnci:
+        assert [*opened.hosts] == [*drivers, (plugins.DHCP, "dnsmasq")]
+        assert cnci.api_timeout == 6
+
+
 @pytest.mark.parametrize("netns", [None, "/proc/self/ns/net"])
 def test_drivers_by_name_are_open_on_the_host_of_the_backend(
     opened: Opened, netns: str | None

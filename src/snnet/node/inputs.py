@@ -63,7 +63,7 @@ class Inputs:
         )
         uplink = records.site.uplink
         # A repair by whoever opens the node fits the node to the MTU of now.
-        before = replace(self._uplink, mtu=uplink.mtu) if self._uplink else uplink
+        before = uplink if self._uplink is None else replace(self._uplink, mtu=uplink.mtu)
         yield from about_uplink(before, seen)
         yield from about_devices(rules, seen)
         if Path in self._backend.carries:
