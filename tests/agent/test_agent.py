@@ -17,6 +17,7 @@ from snnet import (
     Cluster,
     Cnci,
     Conflict,
+    FakeKernel,
     InvalidRequest,
     NetworkConfig,
     Report,
@@ -473,6 +474,62 @@ def test_a_host_without_an_uplink_waits_for_one(registry: Registry) -> None:
         for _ in range(3):
             agent.step(0.1)
         assert agent.status()["state"] == "ready"
+
+
+@pytest.mark.parametrize("cause", ["no uplink", "number of another node", "fault of ours"])
+def test_an_agent_that_cannot_start_pauses_between_tries(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
+    monkeypatch.setattr("snnet.agent.statuses.FIRST_WAIT", 60.0)
+    kernel = FakeKernel()
+    if cause != "no uplink":
+        kernel.add_uplink("eth0", "192.0.2.11/24")
+    registry.commit([Put(keys.node_number(7), {"node": "host-2"})])
+    if cause == "fault of ours":
+        monkeypatch.setattr("snnet.node.ComputeNode.init", None)
+    with Agent(
+        "host-1", NetworkConfig(node_number=7 if cause == "number of another node" else None),
+        registry=registry, roles=["compute"], backend=kernel, firewall="fake", dhcp="fake",
+    ) as agent:  # fmt: skip
+        for _ in range(20):
+            agent.step(0)
+        assert agent.status()["state"] == "failing"
+        assert agent.status()["rounds"] == 1
+
+
+def test_an_agent_that_cannot_start_tries_again_once_the_host_changes(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the waits are by then: DHCP may be slow, and guests wait for the agent."""
+    monkeypatch.setattr("snnet.agent.statuses.FIRST_WAIT", 0.05)
+    kernel = FakeKernel()
+    with Agent(
+        "host-1", NetworkConfig(topology="local"), registry=registry, backend=kernel,
+        firewall="fake", dhcp="fake",
+    ) as agent:  # fmt: skip
+        agent._pause._failures = 10  # the next wait is a minute
+        agent.step(0)
+        assert agent.status()["state"] == "failing"
+        assert not agent.step(0.1)
+        kernel.add_uplink("eth0", "192.0.2.11/24")
+        assert agent.step(10)
+        assert agent.status()["state"] == "ready"
+
+
+def test_a_look_with_a_fault_of_ours_pauses_too(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And leaves the rest of the agent at work."""
+    host.settle()
+    with monkeypatch.context() as patch:
+        patch.setattr(host.agent.node, "verify", None)
+        host.agent._drift._soon(host.agent.node)
+        host.settle()
+        assert host.agent._drift._failed
+        assert host.agent.status()["failures"] == 0
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.settle()
+    assert host.states() == {"web": "ready"}
 
 
 @pytest.mark.parametrize("topology", ["local", "mesh", "hub"])

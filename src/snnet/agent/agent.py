@@ -28,10 +28,11 @@ from .membership import SESSION_TTL, Membership
 from .mesh import Parts
 from .network import NetworkRole
 from .news import News
+from .pause import Pause
 from .placing import Placer
 from .rivals import Rivals
 from .settings import ROLES
-from .statuses import Said, Statuses, wait_after
+from .statuses import Said, Statuses
 from .wanted import HostWanted, host_wanted, refuse_publics
 
 SLICE = 0.1
@@ -114,7 +115,8 @@ class Agent:
         self._ready = False
         self._problem: str | None = None
         self._beside: dict[str, str] = {}
-        self._tries = 0
+        self._pause = Pause(self.node.backend)
+        self._stack.callback(self._pause.over)
         self._lost = False  # whether the registry did not answer last
         self._rounds, self._failures, self._busy = 0, 0, 0.0
         self._stopping = threading.Event()
@@ -243,7 +245,10 @@ class Agent:
                     self._answering.follow(self._mirror.under(keys.QUESTIONS))
             self._drift.notice()
             now = time.monotonic()
-            due = min(self._due, now + self._drift.due_in)
+            if self._ready:
+                due = min(self._due, now + self._drift.due_in)
+            else:
+                due = self._due = self._pause.cut(self._due)
             if due <= now:
                 return True
             left = 0.0 if self._stopping.is_set() else max(0.0, min(end, due) - now)
@@ -263,7 +268,8 @@ class Agent:
         if self._due <= time.monotonic():
             self._reconcile()
             # A failed round is tried again; until then a look for drift alone proves nothing.
-            self._problem, self._tries = None, 0
+            self._problem = None
+            self._pause.over()
         self._look()
 
     def _look(self) -> None:
@@ -374,8 +380,7 @@ class Agent:
             _log.warning("%s", problem, exc_info=error if ours else None)
         self._problem = problem
         self._failures += 1
-        self._due = time.monotonic() + wait_after(self._tries)
-        self._tries += 1
+        self._due = self._pause.begin()
 
     @contextlib.contextmanager
     def _open_cnci(self, side: Concentrator) -> Iterator[Cnci]:

@@ -188,9 +188,13 @@ class Drift:
                 if node in affected or (glances and self._glances(node)):
                     looked = True
                     self._look(node)
-            except (SnnetError, OSError) as error:
+            except Exception as error:  # even a fault of ours: the other nodes are looked at
                 if self._failed.get(node) != str(error):
-                    _log.warning("%s: cannot look for changes: %s", node.owner, error)
+                    ours = not isinstance(error, SnnetError | OSError)
+                    _log.warning(
+                        "%s: cannot look for changes: %s",
+                        node.owner, error, exc_info=error if ours else None,
+                    )  # fmt: skip
                 self._failed[node] = str(error)
                 self._unrepaired.pop(node, None)
                 self._retries.pop(node, None)
