@@ -172,6 +172,33 @@ def test_guests_learn_the_mtu_of_their_network(lan: Lan, tmp_path: Path) -> None
     assert lan.reaches(one, OUTSIDE_IP)
 
 
+def test_leases_of_concentrators_with_addresses_of_their_own_are_listed(
+    lan: Lan, tmp_path: Path
+) -> None:
+    """Each is looked at with the settings that its agent gave it; names are those of the tenant."""
+    if find_program("udhcpc") is None:
+        pytest.skip("udhcpc is not installed")
+    settings = tmp_path / "agent.yaml"
+    settings.write_text(
+        "network: {topology: hub, tunnel: vxlan, compute_nets: [192.0.2.0/24], "
+        "concentrator_pool: [192.0.2.200, 192.0.2.201]}\n"
+    )
+    lan.end_agent(signal.SIGTERM)
+    lan.start_agent("--config", str(settings))
+    lan.until(lambda: [one["topology"] for one in lan.json("node list")] == ["hub"])
+    for tenant, name in ("default", "c1"), ("other", "c9"):
+        own = f"--tenant {tenant}"
+        lan.snnet(f"network create web --subnet 10.1.0.0/24 {own}")
+        lan.snnet(f"vnic create {name} --network web --role container --node host {own}")
+        netns = lan.namespace(name)
+        lan.snnet(f"vnic attach {name} --netns {netns} {own}")
+        lan.inside(netns, "udhcpc -i eth0 -f -n -q -T 1 -t 10 -s /bin/true")
+    assert [one["name"] for one in lan.json("lease list")] == ["c1"]
+    found = {(one["tenant"], one["name"]) for one in lan.json("lease list --all-tenants")}
+    assert found == {("default", "c1"), ("other", "c9")}
+    lan.snnet("network delete web --force --tenant other")
+
+
 def test_dnsmasq_is_started_again(lan: Lan) -> None:
     lan.snnet("network create web --subnet 10.1.0.0/24")
     netns = lan.json("network show web")["netns"]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from snnet.cluster import Cluster, Network
+from snnet.contract import DhcpLease, IPAddress, SnnetError
 
 from .options import output_option, tenants_option, with_cluster
 from .output import Column, print_objects
@@ -36,22 +38,31 @@ def lease() -> None:
 def list_(cluster: Cluster, tenant: str, all_tenants: bool, output: str) -> None:
     """List the leases that guests hold (root).
 
-    It asks this host's concentrators.
+    It asks this host's concentrators.  What fails with one of them is said, and the others
+    are asked all the same.
 
     \b
     snnet lease list
     """
     names = {
-        str(ip): vnic.name
+        (vnic.tenant, ip): vnic.name
         for vnic in cluster.list_vnics(None if all_tenants else tenant)
         for ip in vnic.ips
     }
-    found = [
-        lease
-        for network in cluster.list_networks(None if all_tenants else tenant)
-        for lease in _leases(network, names)
-    ]
-    print_objects(found, COLUMNS, output, all_tenants=all_tenants, empty="no leases on this host")
+    served: dict[str, list[Network]] = {}
+    for network in cluster.list_networks(None if all_tenants else tenant):
+        served.setdefault(network.status.details.get("netns", ""), []).append(network)
+    found: list[_Lease] = []
+    well = True
+    for netns, networks in served.items():
+        try:
+            found += _leases(netns, networks, names)
+        except SnnetError as error:
+            click.echo(f"the concentrator in {netns}: {error}", err=True)
+            well = False
+    empty = f"no {'' if well else 'other '}leases on this host"
+    print_objects(found, COLUMNS, output, all_tenants=all_tenants, empty=empty)
+    sys.exit(0 if well else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,33 +73,40 @@ class _Lease:
         return self.data
 
 
-def _leases(network: Network, names: Mapping[str, str]) -> Iterator[_Lease]:
-    from snnet.config import NetworkConfig
+def _leases(
+    netns: str, networks: Iterable[Network], names: Mapping[tuple[str, IPAddress], str]
+) -> Iterator[_Lease]:
+    """The leases of networks whose concentrator is in a namespace."""
+    from snnet.doctor.survey import nodes_in, opened
     from snnet.node import Cnci
     from snnet.system import named
 
-    netns = network.status.details.get("netns")
-    if netns is None or not named.exists(netns):
+    if not netns or not named.exists(netns):
         return  # the concentrator is on another host, or its agent makes it again
-    config = NetworkConfig(topology="local")
-    with Cnci(
-        network.tenant, config, tenant_id=network.tenant, netns=netns, read_only=True
-    ) as cnci:
-        cnci.init()
-        served = {one for subnet in cnci.topology().subnets for one in subnet.networks}
-        # What failed, or was not made yet, has no leases.
-        for subnet in served.intersection(network.subnet):
-            for held in cnci.leases(subnet):
-                left = max(0, round(held.expires - time.time())) if held.expires else None
-                yield _Lease(
-                    {
-                        "network": network.name,
-                        "tenant": network.tenant,
-                        "name": names.get(str(held.address)),
-                        "state": "held",
-                        "address": str(held.address),
-                        "mac": held.mac,
-                        "hostname": held.hostname,
-                        "expires_in": "never" if left is None else f"{left} s",
-                    }
-                )
+    for node in nodes_in(netns):
+        if node.role != Cnci.role:
+            continue
+        with opened(node, read_only=True) as cnci:
+            assert isinstance(cnci, Cnci)
+            served = {one for subnet in cnci.topology().subnets for one in subnet.networks}
+            for network in networks:
+                # What failed, or was not made yet, has no leases.
+                for subnet in served.intersection(network.subnet):
+                    for held in cnci.leases(subnet):
+                        yield _lease_of(network, held, names.get((network.tenant, held.address)))
+
+
+def _lease_of(network: Network, held: DhcpLease, name: str | None) -> _Lease:
+    left = max(0, round(held.expires - time.time())) if held.expires else None
+    return _Lease(
+        {
+            "network": network.name,
+            "tenant": network.tenant,
+            "name": name,
+            "state": "held",
+            "address": str(held.address),
+            "mac": held.mac,
+            "hostname": held.hostname,
+            "expires_in": "never" if left is None else f"{left} s",
+        }
+    )

@@ -70,6 +70,11 @@ def survey(backend: str = "netlink") -> list[FoundNode]:
     return _visit(backend, lambda node, driver: node)
 
 
+def nodes_in(netns: str, backend: str = "netlink") -> list[FoundNode]:
+    """Find the nodes of a named network namespace, as it says that they were set up."""
+    return _visit_one(netns, backend, lambda node, driver: node)[0]
+
+
 def look(backend: str = "netlink") -> list[Seen]:
     """Like ``survey``, and read what each node has, with one reading of each namespace."""
     return _visit(backend, _seen)
