@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -131,6 +132,29 @@ def test_nodes_are_chosen_among_those_with_an_agent(cluster: Cluster) -> None:
     nodes = {cluster.create_vnic(f"v{n}", tenant="acme", network="web").node for n in range(40)}
     assert nodes == {"cn-1", "cn-2"}
     assert cluster.create_vnic("there", tenant="acme", network="web", node="cn-9").node == "cn-9"
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"n1": {"roles": ["network"]}, "n2": {"roles": []}},
+         r"no node has the role 'compute' \(n1, n2\): start an agent with it"),
+        ({"cn-1": {"draining": True}, "cn-2": {"draining": True}, "n1": {"roles": ["network"]}},
+         "all compute nodes are draining: cn-1, cn-2: use one again"),
+    ],
+)  # fmt: skip
+def test_a_vnic_that_no_registered_node_may_take(
+    cluster: Cluster, others: dict[str, dict[str, Any]], message: str
+) -> None:
+    """It is refused, not put on the host that happens to ask."""
+    for name, fields in others.items():
+        register(cluster, name, **fields)
+    before = cluster.registry.read("")
+    with pytest.raises(Conflict, match=message):
+        cluster.create_vnic("v1", tenant="acme", network="web")
+    assert cluster.registry.read("") == before
+    # One that is named may be there by the time it is needed.
+    assert cluster.create_vnic("v1", tenant="acme", network="web", node="cn-9").node == "cn-9"
 
 
 def test_a_vnic_moves_to_another_node(cluster: Cluster) -> None:

@@ -131,7 +131,7 @@ class Cluster:
         ``extra_addresses`` beside it, and any address with ``anti_spoofing`` False.  In
         ``groups`` it sends and receives what their rules allow, and at most
         ``rate_from_guest`` and ``rate_to_guest`` (bits a second, or "100mbit").  Raises
-        ``Conflict`` if an address or the name is in use.
+        ``Conflict`` if an address or the name is in use, or no registered node may take it.
         """
         fields = _arguments(
             name=name, tenant=tenant, network=network, node=node, role=role, ip=ip, mac=mac,

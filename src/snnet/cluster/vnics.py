@@ -156,8 +156,25 @@ def claims(vnic: Vnic) -> list[Put]:
 def choose_node(vnic: Vnic, nodes: Iterable[NodeInfo], default: str) -> str:
     """The node of a VNIC that names none: one with the role and an agent that is alive.
 
-    If no node has registered yet it is ``default``.
+    If no node has registered yet it is ``default``; if none of those that have may take it,
+    Conflict says why.
     """
-    nodes = [node for node in nodes if "compute" in node.roles and not node.draining]
-    usable = [node for node in nodes if node.alive] or nodes
-    return chosen(f"{vnic.tenant}/{vnic.name}", (node.name for node in usable)) or default
+    registered = list(nodes)
+    able = [node for node in registered if "compute" in node.roles]
+    free = [node for node in able if not node.draining]
+    usable = [node for node in free if node.alive] or free
+    if found := chosen(f"{vnic.tenant}/{vnic.name}", (node.name for node in usable)):
+        return found
+    if not registered:
+        return default
+    if not able:
+        named = ", ".join(node.name for node in registered)
+        raise Conflict(
+            f"no node has the role 'compute' ({named}): start an agent with it, or name the node "
+            f"that {vnic.title} is to be on"
+        )
+    named = ", ".join(node.name for node in able)
+    raise Conflict(
+        f"all compute nodes are draining: {named}: use one again ('snnet node drain --undo NODE'), "
+        f"or name the node that {vnic.title} is to be on"
+    )
