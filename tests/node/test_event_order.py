@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -332,6 +333,59 @@ def test_a_listener_may_call_the_node_about_the_same_subnet(fake: FakeWorld) -> 
 
     fake.node(listeners=[Undo()]).create_vnic(vm())
     assert heard == [ADD, DEL]
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["timeout", "no-limit"])
+def test_a_listener_may_wait_for_another_threads_call(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, limited: bool
+) -> None:
+    """That call returns when its time is over; what it has to tell comes after the listener."""
+    monkeypatch.setattr("snnet.node.outbox.PATIENCE", 0.01)
+    heard: list[snnet.TunnelEventType] = []
+
+    class Waits:
+        def applied(self, node: snnet.ComputeNode, events: Sequence[Any]) -> None:
+            if heard == [] and events:
+                call = (
+                    partial(node.destroy_vnic, vm(), timeout=0.5) if limited else node.reset_network
+                )
+                other = threading.Thread(target=call)
+                other.start()
+                other.join()
+            heard.extend(one.type for one in events)
+
+    node = fake.node(listeners=[Waits()])
+    node.create_vnic(vm())
+    assert heard == [ADD, DEL]
+    node.create_vnic(vm())
+    assert heard == [ADD, DEL, ADD]
+
+
+def test_a_slow_listener_holds_up_no_call_past_its_timeout(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who called first tells what the others left, in order."""
+    monkeypatch.setattr("snnet.node.outbox.PATIENCE", 0.01)
+    heard: list[snnet.TunnelEventType] = []
+    began, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def applied(self, events: Sequence[Any]) -> None:
+            began.set()
+            assert go_on.wait(10)
+            heard.extend(one.type for one in events)
+
+    node = fake.node(listeners=[Slow()])
+    caller = threading.Thread(target=node.create_vnic, args=[vm()])
+    caller.start()
+    assert began.wait(10)
+    node.reset_network()
+    node.create_vnic(vm(), timeout=0.5)
+    node.reset_network()
+    assert heard == []
+    go_on.set()
+    caller.join(10)
+    assert heard == [ADD, DEL, ADD, DEL]
 
 
 def test_a_listener_that_is_interrupted_holds_nobody_up(fake: FakeWorld) -> None:

@@ -49,6 +49,10 @@ class Deadline:
         if self._end is not None and time.monotonic() >= self._end:
             raise Timeout(f"{self._what} was not done within {self._seconds:g} s")
 
+    def within(self, seconds: float) -> float:
+        """Return the seconds until the call must be done, ``seconds`` where it has no limit."""
+        return seconds if self._end is None else max(0.0, self._end - time.monotonic())
+
     def patience(self) -> float | None:
         """Return the seconds to wait before the next ``check``; below 0 after the end."""
         left = None if self._end is None else self._end - time.monotonic()

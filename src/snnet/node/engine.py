@@ -117,7 +117,7 @@ class Engine(Generic[R]):
         Raises errors as the mode of the call says.  If anything is raised, a set-up is
         undone.
         """
-        news = News(self._node, self._listeners)
+        news = News(self._node, self._listeners, deadline)
         if whole is not None:
             whole.news.append(news)
         try:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from snnet.contract import NOTHING, ApiError, Plan, SnnetError, State
 from snnet.plugins import Listeners
 
+from .deadline import Deadline
 from .outbox import Outbox, Turn
 from .results import Event
 
@@ -15,13 +16,14 @@ from .results import Event
 class News:
     """What the listeners of a node receive for one call."""
 
-    def __init__(self, node: object, listeners: Listeners) -> None:
+    def __init__(self, node: object, listeners: Listeners, deadline: Deadline) -> None:
         self.events: list[Event] = []
         """The events of what took effect."""
         self.listening = bool(listeners)
         """Whether there are listeners: those that come during the call hear of later ones."""
         self._node = node
         self._listeners = listeners
+        self._deadline = deadline
         self._plan = NOTHING
         self._error: SnnetError | None = None
         self._turn: Turn | None = None
@@ -59,7 +61,7 @@ class News:
             self._tell()
             return
         turn, self._turn = self._turn, None
-        self._outbox.tell(turn, self._tell)
+        self._outbox.tell(turn, self._tell, self._deadline)
 
     def _tell(self) -> None:
         if self._error is not None:

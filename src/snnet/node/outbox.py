@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from snnet.core.events import ContainerEvent, TunnelEvent
 
+from .deadline import Deadline
 from .results import Event
 
 Tell = Callable[[], None]
+
+PATIENCE = 5.0
+"""Seconds that a call without a limit waits for its turn."""
 
 
 class Turn:
     """The place of one call among those that have events of the same subnets."""
 
-    __slots__ = ("subnets",)
+    __slots__ = ("left", "subnets", "tell")
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.subnets = frozenset(_subnets(events))
+        self.tell: Tell
+        self.left = False
+        """Whether its call has returned, so that whoever tells before it tells this too."""
 
 
 class Outbox:
     """Has listeners hear of each subnet in the order in which its events came true.
 
     A call takes its turn while it publishes, and tells when everybody before it about the
-    same subnets has told.  What a listener's own call has to tell about any subnet comes
-    after that listener has returned, or the two would wait for each other.
+    same subnets has told.  If a listener takes longer than the call may, the call returns, and
+    the thread that is telling tells this too: a listener may wait for a call that has to wait for
+    the listener.  What a listener's own call has to tell about any subnet comes after that
+    listener has returned.
     """
 
     def __init__(self) -> None:
@@ -42,30 +52,33 @@ class Outbox:
                 self._turns.append(turn)
         return turn
 
-    def tell(self, turn: Turn, tell: Tell) -> None:
+    def tell(self, turn: Turn, tell: Tell, deadline: Deadline) -> None:
         """Tell when it is this turn's time; an error of ``tell`` is raised."""
         if not turn.subnets:
             tell()
             return
-        later: list[tuple[Turn, Tell]] | None = getattr(self._telling, "later", None)
+        turn.tell = tell
+        later: list[Turn] | None = getattr(self._telling, "later", None)
         if later is not None:
-            later.append((turn, tell))
+            later.append(turn)
             return
-        waiting = self._telling.later = [(turn, tell)]
+        waiting = self._telling.later = [turn]
         try:
             while waiting:
-                self._tell(*waiting.pop(0))
+                self._tell(waiting.pop(0), deadline)
         finally:
-            for left, _ in waiting:
-                self._end(left)
+            while waiting:
+                self._end(waiting.pop(0))
             del self._telling.later
 
-    def _tell(self, turn: Turn, tell: Tell) -> None:
+    def _tell(self, turn: Turn, deadline: Deadline) -> None:
+        with self._changed:
+            first = partial(self._is_first, turn)
+            turn.left = not self._changed.wait_for(first, deadline.within(PATIENCE))
+            if turn.left:
+                return
         try:
-            with self._changed:
-                while not self._is_first(turn):
-                    self._changed.wait()
-            tell()
+            turn.tell()
         finally:
             self._end(turn)
 
@@ -76,9 +89,14 @@ class Outbox:
         return other is turn
 
     def _end(self, turn: Turn) -> None:
+        """Let the next ones tell; those whose calls have returned are told here."""
         with self._changed:
             self._turns.remove(turn)
             self._changed.notify_all()
+            following = [one for one in self._turns if one.left and self._is_first(one)]
+            for one in following:
+                one.left = False
+            self._telling.later[:0] = following
 
 
 def _subnets(events: Sequence[Event]) -> list[tuple[str, ...]]:
