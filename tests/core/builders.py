@@ -23,7 +23,7 @@ from snnet.core.vnics import CnciVnic, TenantSubnet, Vnic
 
 CN, CNCI = Owner("cn", "cn-1"), Owner("cnci", "cnci-1")
 TUNNELS = ("gre", "vxlan", "geneve")
-SCOPING = Scoping(0, None)
+SCOPING = Scoping(0, None, True)
 
 
 def make_site(

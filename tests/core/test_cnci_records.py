@@ -128,7 +128,12 @@ def test_a_subnet_is_bridge_zone_gateway_dhcp_and_a_tunnel_a_node(tunnel: str) -
 
 def test_the_configuration_reaches_the_scope() -> None:
     subnet = build_cnci_subnet(
-        SITE, "t1", Scoping(3, "t1.example"), (IPv4Network("10.1.0.0/24"),), 7, "scb-aaaaaaaaaa"
+        SITE,
+        "t1",
+        Scoping(3, "t1.example", True),
+        (IPv4Network("10.1.0.0/24"),),
+        7,
+        "scb-aaaaaaaaaa",
     )
     assert (subnet.scope.reserved, subnet.scope.domain) == (3, "t1.example")
 
@@ -155,7 +160,7 @@ def test_tunnels_come_and_go() -> None:
     ],
 )
 def test_a_reservation_leaves_at_least_one_address(reserved: int, network: str, fits: bool) -> None:
-    scoping = Scoping(reserved, None)
+    scoping = Scoping(reserved, None, True)
     if fits:
         scoping.check((IPv4Network(network),))
         return
@@ -256,7 +261,7 @@ def test_entries_added_by_hand_are_kept_and_the_rest_follows_the_configuration()
     entry = DhcpEntry(mac="02:00:00:00:00:01", address=IPv4Address("10.1.0.9"), hostname="web")
     old = replace(ONE.scope, entries=(entry,), mtu=1000, reserved=9, domain="old")
     nouns = [old if noun == ONE.scope else noun for noun in nouns_of(ONE)]
-    scope = read(nouns, scoping=Scoping(2, "new")).subnets[ONE.networks].scope
+    scope = read(nouns, scoping=Scoping(2, "new", True)).subnets[ONE.networks].scope
     assert scope.entries == (entry,)
     assert (scope.mtu, scope.reserved, scope.domain) == (1458, 2, "new")
 

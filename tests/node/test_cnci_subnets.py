@@ -10,7 +10,7 @@ import pytest
 
 import snnet
 from snnet.backends.fake.driver import FakeDriver
-from snnet.contract import Add, Bridge, Change, Operation, Remove, Route, Sysctl, Tap, Tunnel
+from snnet.contract import Add, Bridge, Change, Operation, Remove, Route, Sysctl
 from tests.node.every_call import FAR, NEAR, NET, SECOND
 from tests.node.world import FakeWorld
 
@@ -56,23 +56,6 @@ def test_guests_reach_no_node_that_a_subnet_leads_to(fake: FakeWorld) -> None:
     assert ELSEWHERE in cnci.dump_firewall()
     cnci.remove_subnet(SECOND)
     assert cnci.dump_firewall() == before
-
-
-def test_links_with_another_name_are_found_again(fake: FakeWorld) -> None:
-    """Foreign links had the first ones."""
-    cnci = fake.cnci()
-    planned = [operation.noun for operation in cnci.plan_add_remote_subnet(NET, 7, NEAR)]
-    names = [noun.name for noun in planned if isinstance(noun, (Bridge, Tunnel))]
-    for name in names:
-        fake.add(Tap(name=name, group=0))
-    bridge = cnci.add_remote_subnet(NET, 7, NEAR)
-    for name in names:
-        fake.delete(name)
-    before = fake.text()
-    assert cnci.add_remote_subnet(NET, 7, NEAR) == bridge
-    assert fake.text() == before
-    cnci.del_remote_subnet(NET, 7, NEAR)
-    assert [link.name for link in fake.links()] == [bridge]
 
 
 def test_a_tunnel_does_not_serve_another_subnet(fake: FakeWorld) -> None:

@@ -233,13 +233,18 @@ def test_a_link_with_its_second_name_is_removed(fake: FakeWorld, kind: str) -> N
     assert cnci.verify() == []
 
 
-def test_a_renamed_tunnel_is_named_when_its_subnet_is_removed(fake: FakeWorld) -> None:
+@pytest.mark.parametrize("kinds", [["tunnel"], ["tunnel", "bridge"]])
+def test_what_was_renamed_is_named_when_its_subnet_is_removed(
+    fake: FakeWorld, kinds: list[str]
+) -> None:
     cnci = fake.cnci()
     _add(cnci)
-    rename(fake, MAKERS["tunnel"][0](cnci))
-    with pytest.raises(snnet.Incomplete, match=NEW) as caught:
+    names = {kind: MAKERS[kind][0](cnci) for kind in kinds}
+    for kind in kinds:
+        rename(fake, names[kind], f"renamed-{kind}")
+    with pytest.raises(snnet.Incomplete) as caught:
         cnci.remove_subnet("10.1.0.0/24")
-    assert [link.name for link in caught.value.leftovers] == [NEW]
+    assert [link.name for link in caught.value.leftovers] == [f"renamed-{kind}" for kind in kinds]
 
 
 @pytest.mark.parametrize("kind", MAKERS)

@@ -211,7 +211,7 @@ class Scoping:
 
     reserved: int
     domain: str | None
-    dns: bool = True
+    dns: bool
 
     def check(self, networks: Networks) -> None:
         """Raise InvalidRequest if the reservation leaves no address for guests."""

@@ -347,13 +347,11 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
         return Draft(make_plan(found, {}), scope, self._strays(known.subnet, found, host))
 
     def _strays(self, subnet: CnciSubnet | None, found: Nouns, host: HostView) -> list[Link]:
-        name, stray = written(self._networks), host.listing.stray
-        there = any(isinstance(noun, Bridge) for noun in found.values())
-        left = [] if there else stray(ids.BRIDGE, (name,))
-        for remote, tunnel in subnet.tunnels.items() if subnet else ():
-            if tunnel.key not in found:
-                left += stray(ids.TUNNEL, (name, str(remote)))
-        return left
+        name, tunnels = written(self._networks), subnet.tunnels if subnet else {}
+        gone = [(ids.TUNNEL, (name, str(one))) for one in tunnels if tunnels[one].key not in found]
+        if not any(isinstance(noun, Bridge) for noun in found.values()):
+            gone.append((ids.BRIDGE, (name,)))
+        return [link for what in gone for link in host.listing.stray(*what)]
 
     def publish(self, records: CnciRecords, draft: Draft, done: Done) -> tuple[None, list[Event]]:
         left = done.left
