@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import snnet
-from snnet.contract import Announcement, Tap
+from snnet.backends.fake import FakeFirewall
+from snnet.contract import Announcement, HostServices, Remove, Tap
 from snnet.system.netns import in_netns
 from tests.conftest import ip
 from tests.node.world import FakeWorld, RealWorld, World, container, vm
@@ -64,8 +65,10 @@ def test_a_concentrator_announces_what_it_has(fake: FakeWorld) -> None:
     assert said(fake)[0].startswith("10.1.0.1 with ")
     cnci.add_remote_subnet(SUBNET, 7, "192.0.2.12")
     assert said(fake) == [], "it is where it was"
-    cnci.dhcp(SUBNET).stop()
+    lost = next(one for one in cnci.topology().subnets[0].rules if isinstance(one, HostServices))
+    assert FakeFirewall(fake.kernel.host).apply([Remove(lost)]).error is None
     cnci.add_remote_subnet(SUBNET, 7, "192.0.2.12")
+    assert cnci.verify() == []
     assert said(fake) == [], "its links were there"
     fake.add(Tap(name="plug", group=0))
     local = cnci.add_local_subnet("10.2.0.0/24", 8, "plug")

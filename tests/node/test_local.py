@@ -332,6 +332,8 @@ def test_ports_that_something_else_has(one: OneHost) -> None:
     assert caught.value.state is snnet.State.UNTOUCHED
     assert one.kernel.to_text() == before
     one.cn.set_concentrator(config(port=631))
+    one.kernel.sockets.append(Listener("tcp", 631, None, "cupsd (pid 3)"))
+    one.cn.set_concentrator(config(port=631))  # it has had the port since before
     with pytest.raises(snnet.Conflict, match="concentrator c-acme of tenant acme"):
         one.cn.set_concentrator(config("other", 631))
     forward = snnet.HostForward(protocol="tcp", port=80, address="192.0.2.12")

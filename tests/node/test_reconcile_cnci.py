@@ -478,6 +478,14 @@ def test_a_port_stays_until_another_one_is_wanted() -> None:
     assert cnci.verify() == []
 
 
+def test_tunnels_that_have_no_port_stay_whatever_port_is_wanted(fake: FakeWorld) -> None:
+    cnci = fake.cnci()
+    for port, action in ((17000, "created"), (17000, "kept"), (17001, "kept")):
+        wanted = snnet.Subnet(ONE, 7, [snnet.Remote("192.0.2.21", port)])
+        assert actions(cnci.reconcile(subnets=[wanted])) == {("subnet", ONE): action}
+    assert cnci.verify() == []
+
+
 OTHER = {"protocol": "tcp", "device": "eth0", "port": 33009, "to": "10.1.0.8"}
 SECOND = snnet.Subnet((TWO,), 8, remotes=[NEAR])
 FAILING: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {

@@ -16,6 +16,7 @@ from snnet.backends.fake import FakeFirewall
 from snnet.backends.fake.driver import FakeDriver
 from snnet.contract import (
     Add,
+    Address,
     Bridge,
     Change,
     Driver,
@@ -126,6 +127,21 @@ def test_other_peers_of_a_subnet_look_at_nothing_but_its_tunnel(
         node.set_peers("t1", "s1", [snnet.Peer(FAR)])
     (tunnel,) = asked
     assert tunnel in [subnet.tunnel for subnet in node.topology().subnets]
+
+
+def test_a_new_subnet_looks_for_no_address_on_its_bridge(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cnci, find, asked = concentrator(fake), fake.kernel.find, list[Noun]()
+
+    def noting(noun: Noun) -> Noun | None:
+        asked.append(noun)
+        return find(noun)
+
+    monkeypatch.setattr(fake.kernel, "find", noting)
+    cnci.add_remote_subnet(NEW, 9, NEAR)
+    assert any(isinstance(noun, Link) for noun in asked)
+    assert [noun for noun in asked if isinstance(noun, Address)] == []
 
 
 def test_the_removal_of_a_vnic_looks_at_nothing(

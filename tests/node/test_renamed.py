@@ -266,6 +266,16 @@ def test_renamed_links_of_a_concentrator(world: World, kind: str) -> None:
     assert world.links() == []
 
 
+def test_a_renamed_bridge_that_a_concentrator_is_to_serve(fake: FakeWorld) -> None:
+    node = fake.node(config=fake.config(topology="local"))
+    node.create_vnic(test_local.vnic(9))
+    bridge = node.topology().subnets[0].bridge
+    assert bridge is not None
+    rename(fake, bridge.name)
+    with pytest.raises(snnet.Conflict, match=rf"{NEW} has the alias of {bridge.name}"):
+        node.set_concentrator(test_local.config())
+
+
 @pytest.mark.parametrize("kind", ["way", "plug"])
 def test_renamed_links_that_lead_to_a_concentrator(fake: FakeWorld, kind: str) -> None:
     node = fake.node(config=fake.config(topology="local"))

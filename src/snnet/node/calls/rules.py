@@ -11,13 +11,11 @@ from snnet.checks import shown
 from snnet.contract import (
     Address,
     Announcement,
-    Conflict,
     ExternalForward,
     InvalidRequest,
     IPAddress,
     Key,
     Noun,
-    Nouns,
     PortForward,
     PublicIp,
     keyed,
@@ -115,12 +113,10 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
             scope[rule_thing(key)] = set(nouns)
             if key in known.rules:
                 found |= host.find(nouns.values())
-            else:
-                _check_free(nouns, host)
         if epoch is None or epoch != known.epoch:
             zone = host.carried(known.zone)
             wanted |= zone
-            found |= host.rules(zone) if zone else {}
+            found |= host.rules(zone)
             scope[SUBNETS] = set(zone)
         return RulesDraft(make_plan(found, wanted), scope, rules=rules, epoch=epoch)
 
@@ -241,12 +237,6 @@ class DropRules(Call[CnciRecords, There, Draft, None]):
             if done.left.isdisjoint(noun.key for noun in with_addresses(rule)):
                 del records.rules[rule.key]
         return None, []
-
-
-def _check_free(nouns: Nouns, host: HostView) -> None:
-    """Raise Conflict where an address exists without its rule: an administrator added it."""
-    for noun in host.find(noun for noun in nouns.values() if isinstance(noun, Address)).values():
-        raise Conflict(f"{noun} is there already: remove it or choose another")
 
 
 def _networks(rule: Rule, records: CnciRecords) -> list[Networks]:
