@@ -348,10 +348,11 @@ class RemoveSubnet(Call[CnciRecords, Whole, Draft, None]):
 
     def _strays(self, subnet: CnciSubnet | None, found: Nouns, host: HostView) -> list[Link]:
         name, tunnels = written(self._networks), subnet.tunnels if subnet else {}
-        gone = [(ids.TUNNEL, (name, str(one))) for one in tunnels if tunnels[one].key not in found]
+        gone = [(name, str(remote)) for remote in tunnels if tunnels[remote].key not in found]
+        left = [link for identity in gone for link in host.listing.stray(ids.TUNNEL, identity)]
         if not any(isinstance(noun, Bridge) for noun in found.values()):
-            gone.append((ids.BRIDGE, (name,)))
-        return [link for what in gone for link in host.listing.stray(*what)]
+            left += host.listing.stray(ids.BRIDGE, (name,))
+        return left
 
     def publish(self, records: CnciRecords, draft: Draft, done: Done) -> tuple[None, list[Event]]:
         left = done.left
