@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Tunnel, Zone
+from snnet.contract import Tunnel, Zone, keyed
 from tests.node.test_cnci import neighbors
 from tests.node.world import FakeWorld, container, port, vm
 
@@ -178,7 +178,7 @@ def test_an_unfinished_tear_down_lists_what_is_left_and_is_finished_later(name: 
 def test_the_del_event_comes_with_the_call_that_removed_the_tunnel(at: int) -> None:
     world = FakeWorld("gre")
     node = world.node()
-    node.create_vnic(container(9))
+    made = node.create_vnic(container(9)).vnic
     world.kernel.fail(at=at, error="EBUSY")
     events, infos = [], []
     with pytest.raises(snnet.Incomplete) as caught:
@@ -186,6 +186,8 @@ def test_the_del_event_comes_with_the_call_that_removed_the_tunnel(at: int) -> N
     gone: Any = caught.value
     tunnel_left = any(isinstance(noun, Tunnel) for noun in gone.leftovers)
     assert tunnel_left == (gone.tunnel_event is None)
+    vnic_left = not keyed(gone.leftovers).keys().isdisjoint(keyed(made.nouns()))
+    assert vnic_left == bool(node.topology().vnics) == (gone.container_info is None)
     events.append(gone.tunnel_event)
     infos.append(gone.container_info)
     gone = node.destroy_vnic(container(9))

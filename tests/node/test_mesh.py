@@ -174,6 +174,11 @@ def test_peers_of_a_subnet_whose_bridge_lost_its_name(fake: FakeWorld) -> None:
     assert link.vni == 101
     assert link.master not in (None, name)
     assert entries(fake) == REACH
+    fake.delete(name)
+    fake.delete(link.name)
+    cn.set_peers("t1", "s1", [EIGHT, SEVEN])
+    assert vxlan(fake).master == link.master
+    assert entries(fake) == REACH
 
 
 @pytest.mark.parametrize("recorded", [True, False])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Add, Ifb, Redirect, Shaper
+from snnet.contract import Add, Ifb, Redirect, Shaper, Tap
 from snnet.contract.shaping import check_rate, show_rate
 from tests.node.test_intents import lose_record
 from tests.node.world import FakeWorld, World, container, port, vm
@@ -231,6 +231,18 @@ def test_the_same_create_replaces_an_ifb_whose_name_was_taken(fake: FakeWorld) -
     assert node.verify() == []
     node.destroy_vnic(vm(9))
     assert block_of(fake).alias == ""
+
+
+def test_limits_of_a_foreign_link_that_took_the_name_of_a_vnic_stay(fake: FakeWorld) -> None:
+    node = fake.node()
+    name = node.create_vnic(vm(9, **RATES)).vnic.link_name
+    fake.delete(name)
+    fake.add(Tap(name=name, group=0))
+    foreign = Shaper(link=name, rate=8_000)
+    assert fake.kernel.apply([Add(foreign)]).error is None
+    assert node.create_vnic(vm(9, **RATES)).vnic.link_name != name
+    assert fake.kernel.find(foreign) == foreign
+    assert node.verify() == []
 
 
 def test_a_kernel_that_cannot_limit_rates_is_said_before_anything_is_touched() -> None:

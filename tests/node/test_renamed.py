@@ -148,6 +148,14 @@ def test_a_renamed_cnci_vnic(world: World) -> None:
     assert world.links() == []
 
 
+def test_a_copied_alias_does_not_hinder_the_removal_of_a_cnci_vnic(fake: FakeWorld) -> None:
+    node = fake.node()
+    made = node.create_cnci_vnic(port()).link
+    fake.add(replace(made, name=NEW, mac="02:00:00:00:00:77", index=0))
+    node.destroy_cnci_vnic(port())
+    assert [link.name for link in fake.links()] == [NEW]
+
+
 def test_a_repeated_create_keeps_the_alias_of_a_cnci_vnic(fake: FakeWorld) -> None:
     node = fake.node()
     made = node.create_cnci_vnic(port(mtu=node.site.uplink.mtu))

@@ -35,7 +35,7 @@ class Known:
     strays: Mapping[tuple[str, ...], str]
     rules: Sequence[Rule]
     leaving: Sequence[IPAddress]
-    """Peers that nothing leads to after the call."""
+    """Peers in the mesh that no subnet has a tunnel to."""
 
 
 @dataclass(slots=True)
@@ -60,16 +60,13 @@ class UpdateMesh(Call[CnciRecords, Known, MeshDraft, None]):
     def read(self, records: CnciRecords, claim: Claim) -> Known:
         if self._wanted is not None:
             check_mesh(self._wanted, records.networks())
-        staying = {
-            *(self._wanted.remotes() if self._wanted else ()),
-            *(remote for subnet in records.subnets.values() for remote in subnet.tunnels),
-        }
+        kept = {remote for subnet in records.subnets.values() for remote in subnet.tunnels}
         return Known(
             records.mesh,
             records.networks(),
             records.strays,
             [*records.rules.values()],
-            [one for one in records.mesh.remotes() if one not in staying] if records.mesh else [],
+            [one for one in records.mesh.remotes() if one not in kept] if records.mesh else [],
         )
 
     def draft(self, known: Known, host: HostView) -> MeshDraft:
