@@ -137,6 +137,43 @@ def test_guests_learn_the_mtu_of_their_network(host: FakeHost) -> None:
     assert host.agent.node.verify() == cnci.verify() == []
 
 
+@pytest.mark.parametrize(
+    ("mtu", "made", "said"),
+    [
+        (9000, 1500, "mtu: 9000 is not from 1280 to 1500"),
+        (1000, 1280, "mtu: 1000 is not from 1280 to 1500"),
+    ],
+)
+@pytest.mark.usefixtures("quick")
+def test_an_mtu_that_does_not_fit_is_the_networks_fault(
+    host: FakeHost, mtu: int, made: int, said: str
+) -> None:
+    """It says so, and its guests go on, also after the agent has started again."""
+    host.cluster.create_network("web", subnet=["10.1.0.0/24", "fd00:1::/64"], mtu=1400)
+    host.cluster.create_vnic("v1", network="web")
+    host.settle()
+    assert host.states() == {"web": "ready", "v1": "ready"}
+    key = keys.network("default", "web")
+    document = host.registry.read(key).entries[key].document
+    host.registry.commit([Put(key, {**document, "mtu": mtu})])  # 1000 came from an older version
+    host.cluster.create_vnic("v2", network="web")
+    host.settle()
+    links = {vnic.vnic_id: vnic for vnic in host.agent.node.topology().vnics}
+    guests = [host.fabric.attach(host.kernel, links[name], dhcp=True) for name in ("v1", "v2")]
+    assert host.fabric.ping(*guests)
+    for _ in range(2):
+        assert host.states() == {"web": "failed", "v1": "ready", "v2": "ready"}
+        assert host.cluster.get_network("default", "web").error == said
+        vnics = host.agent.node.topology().vnics
+        assert {vnic.vnic_id: vnic.mtu for vnic in vnics} == dict.fromkeys(("v1", "v2"), made)
+        assert [guest.lease.mtu for guest in guests if guest.lease] == [made, made]
+        host.restart()
+        host.settle()
+    host.cluster.update_network("default", "web", mtu=1450)
+    host.settle()
+    assert host.states() == {"web": "ready", "v1": "ready", "v2": "ready"}
+
+
 def test_two_tenants_with_the_same_addresses_never_meet(host: FakeHost) -> None:
     for tenant in ("a", "b"):
         host.cluster.create_network("web", tenant=tenant, subnet="10.1.0.0/24")

@@ -59,6 +59,24 @@ def test_nothing_is_left_after_everything_is_deleted(cloud: Cloud) -> None:
     assert cloud.documents(keys.ROOT) == documents
 
 
+def test_an_mtu_that_does_not_fit_leaves_the_guests_as_they_are(cloud: Cloud) -> None:
+    """The network says so, and VNICs elsewhere too: their hosts may carry less than its own."""
+    cloud.furnish()
+    cloud.cluster.update_network("acme", "web", mtu=9000)
+    cloud.settle()
+    network = cloud.cluster.get_network("acme", "web")
+    assert (network.state, network.error) == ("failed", "mtu: 9000 is not from 68 to 1450")
+    vnic = cloud.cluster.get_vnic("acme", "v1")
+    assert vnic.error == (
+        "mtu: 9000 is not from 68 to 1450; that is the MTU of network 'web': change it there"
+    )
+    assert (vnic.status.details["mtu"], vnic.link_name is None) == (1450, False)
+    assert cloud.fabric.ping(cloud.guest("v1"), cloud.guest("v2"), size=1422)
+    cloud.cluster.update_network("acme", "web", mtu=1400)
+    cloud.settle()
+    assert cloud.states() == {"ready"}
+
+
 def test_what_an_agent_says_is_no_news_to_it(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     """It reads that when it starts; the answer to a commit tells it the rest."""
     heard: set[str] = set()

@@ -134,6 +134,24 @@ def test_nodes_are_chosen_among_those_with_an_agent(cluster: Cluster) -> None:
     assert cluster.create_vnic("there", tenant="acme", network="web", node="cn-9").node == "cn-9"
 
 
+def test_an_mtu_too_low_for_ipv6_is_refused() -> None:
+    """Of a network and of its VNICs, when they are created and when they are changed."""
+    with Cluster("memory:") as cluster:
+        subnet = ["10.1.0.0/24", "fd00:1::/64"]
+        low = pytest.raises(InvalidRequest, match="mtu: 1000 is not from 1280 to 65535")
+        with low:
+            cluster.create_network("web", subnet=subnet, mtu=1000)
+        cluster.create_network("web", subnet=subnet)
+        with low:
+            cluster.update_network("default", "web", mtu=1000)
+        with low:
+            cluster.create_vnic("v1", network="web", mtu=1000)
+        cluster.create_vnic("v1", network="web")
+        with low:
+            cluster.update_vnic("default", "v1", mtu=1000)
+        cluster.create_network("four", subnet="10.2.0.0/24", mtu=1000)
+
+
 @pytest.mark.parametrize(
     ("others", "message"),
     [

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from snnet.cluster import keys
 from snnet.contract import Conflict, Document, SnnetError
+from snnet.core.addressing import check_subnets
 from snnet.core.groups import group_thing
 from snnet.core.local_requests import ConcentratorConfig
 from snnet.core.meshing import NO_PEERS, SubnetPeers
-from snnet.core.requests import SubnetId
+from snnet.core.requests import SubnetId, lowest_mtu, why_not_mtu
 from snnet.core.surroundings import check_place
 from snnet.core.tunnels import event_port
 from snnet.core.vnics import Vnic
@@ -20,7 +22,7 @@ from snnet.node.results import ReconciledItem
 from .mesh import Gateways, Parts, announced
 from .requests import concentrator_config
 from .statuses import Said
-from .wanted import HostWanted, TenantWanted, id_of
+from .wanted import HostWanted, Id, TenantWanted, id_of
 
 PATIENCE = 600.0
 """Seconds for one reconcile.  Each of its calls is whole, so an end in between harms nothing."""
@@ -54,6 +56,7 @@ class ComputeRole:
             groups=wanted.holds_group,
         )
         refuse_networks(wanted, self.node)
+        lower = fit_mtus(wanted, self.node.site.mtu)
         done = self.node.reconcile(
             vnics=[config for _, config in wanted.vnics.values()],
             concentrators=self._concentrators(wanted),
@@ -77,7 +80,7 @@ class ComputeRole:
             if not self._can_be(tenant)
         }
         lost = self._meet(parts) if self.node.site.mesh else {}
-        return list(self._said(wanted, done.items, lost))
+        return list(self._said(wanted, done.items, lost, lower))
 
     def _meet(self, parts: Parts) -> dict[SubnetId, SnnetError]:
         """Have the host know where the other guests of its subnets are; return what fails."""
@@ -132,6 +135,7 @@ class ComputeRole:
         wanted: HostWanted,
         items: Iterable[ReconciledItem],
         lost: Mapping[SubnetId, SnnetError],
+        lower: Mapping[Id, str],
     ) -> Iterator[Said]:
         failed = {item.key: item.error for item in items if item.error is not None}
         links = {vnic.id: vnic for vnic in self.node.topology().vnics}
@@ -143,11 +147,13 @@ class ComputeRole:
                 details = {"link_name": link.link_name, "mtu": link.mtu}
                 if link.peer_name:
                     details["peer_name"] = link.peer_name
-            error = failed.get(key) or failed.get(("vnic", *key)) or lost.get(key[:2])
-            yield Said(id, vnic.revision, error=str(error) if error else None, details=details)
+            failure = failed.get(key) or failed.get(("vnic", *key)) or lost.get(key[:2])
+            error = str(failure) if failure else lower.get(id)
+            yield Said(id, vnic.revision, error=error, details=details)
         for document, group in wanted.groups:
-            error = failed.get(group_thing(group.id))
-            yield Said(id_of(document), document.revision, error=str(error) if error else None)
+            failure = failed.get(group_thing(group.id))
+            error = str(failure) if failure else None
+            yield Said(id_of(document), document.revision, error=error)
 
 
 def refuse_networks(wanted: HostWanted, node: ComputeNode) -> None:
@@ -168,6 +174,27 @@ def refuse_networks(wanted: HostWanted, node: ComputeNode) -> None:
                     check_place(network.subnet, around)
                 except Conflict as error:
                     tenant.refused[id_of(network)] = f"{error}: choose another subnet"
+
+
+def fit_mtus(wanted: HostWanted, limit: int) -> dict[Id, str]:
+    """Give VNICs what the path carries (``limit``, bytes) if their network's MTU does not fit it.
+
+    So the guests of a network whose MTU was mistyped go on.  A network says that itself if its
+    concentrator is on this host; return what its VNICs say otherwise, since their guests may learn
+    another MTU there.
+    """
+    said: dict[Id, str] = {}
+    for id, (vnic, config) in wanted.vnics.items():
+        if config.mtu == vnic.mtu or config.mtu is None:  # its own is its own fault
+            continue
+        networks = check_subnets(config.subnet)
+        if reason := why_not_mtu(networks, config.mtu, limit):
+            lowest = lowest_mtu(networks)
+            mtu = lowest if config.mtu < lowest <= limit else None
+            wanted.vnics[id] = (vnic, replace(config, mtu=mtu))
+            if vnic.tenant not in wanted.served:
+                said[id] = f"{reason}; that is the MTU of network {vnic.network!r}: change it there"
+    return said
 
 
 def _refuse(wanted: HostWanted, failed: Iterable[ReconciledItem]) -> None:

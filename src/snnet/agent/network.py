@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack
 from snnet.contract import Driver, SnnetError
 from snnet.core.addressing import written
 from snnet.core.concentrators import Concentrator
-from snnet.core.requests import SubnetId
+from snnet.core.requests import SubnetId, why_not_mtu
 from snnet.core.subnets import CnciSubnet
 from snnet.node import Cnci, ComputeNode
 from snnet.node.results import ReconciledItem
@@ -155,7 +155,8 @@ class NetworkRole:
                 for thing in (*item.networks, *item.forwards, *item.public_ips):
                     yield Said(id_of(thing), thing.revision, error=str(error))
             else:
-                yield from _said(item, done, side, errors.get(tenant))
+                limit = self.running[tenant].site.mtu
+                yield from _said(item, done, side, errors.get(tenant), limit)
 
     def _running(self, tenant: str, side: Concentrator | None) -> Cnci:
         """The tenant's concentrator, opened if it is not yet."""
@@ -202,6 +203,7 @@ def _said(
     done: Iterable[ReconciledItem],
     side: Concentrator,
     host_error: SnnetError | None,
+    limit: int,
 ) -> Iterator[Said]:
     failed = {part.key: part.error for part in done if part.error is not None}
 
@@ -218,6 +220,8 @@ def _said(
         error = item.refused.get(id_of(network)) or error_of("subnet", name)
         error = error or error_of("exit", name) or error_of("nat")
         error = error or item.clashes.get(id_of(network))
+        if network.mtu is not None:  # its guests have what the path carries
+            error = error or why_not_mtu(network.subnet, network.mtu, limit)
         yield Said(id_of(network), network.revision, error=error, details={"netns": side.netns})
     for forward in item.forwards:
         errors = (error_of(forward.protocol, str(port)) for port in forward.port)

@@ -63,7 +63,7 @@ def subnets(wanted: TenantWanted, links: Mapping[str, str]) -> list[Subnet]:
             remotes=wanted.remotes.get(item.name, ()) if wanted.address else (),
             link=links.get(item.name),
             entries=wanted.entries.get(item.name, ()),
-            # VNICs of a network whose MTU is too low say so; its gateway works nevertheless.
+            # A network whose MTU does not fit says so; its gateway works nevertheless.
             mtu=item.mtu and max(item.mtu, lowest_mtu(item.subnet)),
         )
         for item in wanted.networks

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from snnet.contract import Conflict, Delete, Entry, InvalidRequest, Put, Reading
+from snnet.contract.addresses import MTU_MAX
+from snnet.core.requests import check_mtu_limit, lowest_mtu
 
 from . import keys, store, stored
 from .documents import SUBNET_KEY_MAX, Network
@@ -44,6 +46,7 @@ def creation(wanted: Network, given: frozenset[str], reading: Reading) -> Draft[
     if old is not None:
         check_same(old, wanted, given)
         return Draft(old)
+    check_mtu(wanted, wanted.mtu)
     _check_overlaps(wanted, reading)
     made = replace(wanted, key=_free_key(wanted, reading))
     assert made.key is not None
@@ -58,6 +61,11 @@ def creation(wanted: Network, given: frozenset[str], reading: Reading) -> Draft[
         ],
         seen(reading, (key, claim, fence)),
     )
+
+
+def check_mtu(network: Network, mtu: int | None) -> None:
+    """InvalidRequest if a network's families need a higher MTU, of itself or of a VNIC on it."""
+    check_mtu_limit(mtu, MTU_MAX, lowest_mtu(network.subnet))
 
 
 def _check_overlaps(wanted: Network, reading: Reading) -> None:
@@ -153,5 +161,6 @@ def _found(reading: Reading, tenant: str, name: str) -> tuple[str, Entry, Networ
 
 def update(old: Network, new: Network, reading: Reading) -> Draft[Network]:
     """Write a network with other values."""
+    check_mtu(new, new.mtu)
     key = keys.network(new.tenant, new.name)
     return Draft(new, [Put(key, new.document())], {key: old.revision})

@@ -10,9 +10,9 @@ from snnet.core.addressing import check_extra
 
 from . import keys, stored
 from .addresses import holder
-from .documents import Forward, PublicIp, Vnic
+from .documents import Forward, Network, PublicIp, Vnic
 from .drafts import Draft, check_same, seen
-from .networks import needed_network
+from .networks import check_mtu, needed_network
 from .node_info import NodeInfo
 from .placing import chosen
 from .rules import forwards_of, public_ips_of
@@ -58,6 +58,12 @@ def check_mac(wanted: Vnic, reading: Reading) -> None:
             raise Conflict(f"MAC {wanted.mac} belongs to {holder(claim)}: choose another MAC")
 
 
+def check_fits(vnic: Vnic, network: Network) -> None:
+    """InvalidRequest for extra addresses or an MTU that no VNIC of its network can have."""
+    check_extra(vnic.extra_addresses, network.subnet)
+    check_mtu(network, vnic.mtu)
+
+
 def update_reads(vnic: Vnic) -> list[str]:
     """What :func:`update` has to have read."""
     return [keys.network(vnic.tenant, vnic.network), *reads(vnic)]
@@ -67,8 +73,8 @@ def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
     """Write a VNIC with other values; another node takes it from the old one."""
     assert old.node is not None
     assert new.node is not None
-    if new.extra_addresses != old.extra_addresses:
-        check_extra(new.extra_addresses, needed_network(reading, new.tenant, new.network).subnet)
+    if (new.extra_addresses, new.mtu) != (old.extra_addresses, old.mtu):
+        check_fits(new, needed_network(reading, new.tenant, new.network))
     before, after = (keys.vnic(vnic.node or "", vnic.tenant, vnic.name) for vnic in (old, new))
     writes: list[Write] = [Put(after, new.document())]
     if before != after:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from snnet.contract import Conflict, Missing, Reading, Registry
-from snnet.core.addressing import check_extra
 
 from . import keys, networks, rules, security, store, stored, vnics
 from .addresses import AddressPool, holder
@@ -68,7 +67,7 @@ class Writer:
                 *security.reads(wanted),
             )
             network = networks.needed_network(reading, *place)
-            check_extra(wanted.extra_addresses, network.subnet)
+            vnics.check_fits(wanted, network)
             if wanted.mac is not None:
                 vnics.check_mac(wanted, self.registry.read(keys.addresses(*place)))
             pool = self._pool(network)

@@ -278,6 +278,15 @@ def check_mtu_limit(mtu: int | None, limit: int, lowest: int = MTU_MIN) -> None:
         raise InvalidRequest(f"{mtu} is not from {lowest} to {limit}", field="mtu")
 
 
+def why_not_mtu(subnets: Networks, mtu: int, limit: int) -> str | None:
+    """Why guests of these networks cannot have an MTU where the path carries ``limit`` (bytes)."""
+    try:
+        check_mtu_limit(mtu, limit, lowest_mtu(subnets))
+    except InvalidRequest as error:
+        return str(error)
+    return None
+
+
 def lowest_mtu(subnets: Networks) -> int:
     """The lowest MTU of a link that carries these networks; IPv6 is the last of them."""
     return IPV6_MTU_MIN if subnets[-1].version == 6 else MTU_MIN
