@@ -412,11 +412,13 @@ CALLS: dict[str, Callable[[snnet.ComputeNode], object]] = {
     "rebuild_topology": lambda node: node.rebuild_topology(timeout=0.01),
     "repair": lambda node: node.repair(timeout=0.01),
     "create_vnic": lambda node: node.create_vnic(vm(9), timeout=0.01),
+    "reconcile": lambda node: node.reconcile(vnics=[vm(8)], timeout=0.01),
 }
 DEFAULTS: dict[str, Callable[[snnet.ComputeNode], object]] = {
     "verify": lambda node: node.verify(),
     "plan of create_vnic": lambda node: node.plan_create_vnic(vm(9)),
     "create_vnic": lambda node: node.create_vnic(vm(9)),
+    "reconcile": lambda node: node.reconcile(vnics=[vm(8)]),
 }
 """Calls that wait for the ``api_timeout`` of the node."""
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from ipaddress import ip_interface
 from itertools import count
 from types import FrameType
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Link, Operation, Remove, Tap
+from snnet.contract import Add, Address, Link, Operation, Remove
 from snnet.node.claims import WHOLE_NODE, Claim, Claims
 from snnet.node.deadline import NO_LIMIT, Deadline
 from tests.node.test_properties import Recorder, known, state
@@ -188,15 +189,17 @@ def test_a_removal_whose_answer_is_lost_is_done(
 
 
 @pytest.fixture
-def meanwhile(fake: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> list[Tap]:
-    """Somebody makes a link of each name just before the node does."""
-    made, perform = list[Tap](), fake.kernel.perform
+def meanwhile(fake: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> list[Link]:
+    """Somebody makes or deletes each link just before the node does."""
+    made, perform = list[Link](), fake.kernel.perform
 
     def first(operation: Operation) -> Any:
         noun = operation.noun
         if isinstance(operation, Add) and isinstance(noun, Link):
-            made.append(Tap(name=noun.name, group=0, alias="somebody's"))
+            made.append(replace(noun, group=0, alias="somebody's", master=None))
             perform(Add(made[-1]))
+        elif isinstance(noun, Link):
+            perform(operation)
         return perform(operation)
 
     monkeypatch.setattr(fake.kernel, "perform", first)
@@ -204,7 +207,7 @@ def meanwhile(fake: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> list[Tap]:
 
 
 def test_a_rollback_leaves_what_somebody_made_meanwhile(
-    fake: FakeWorld, meanwhile: list[Tap]
+    fake: FakeWorld, meanwhile: list[Link]
 ) -> None:
     node = fake.node()
     with pytest.raises(snnet.Conflict, match="another object of this host has that name"):
@@ -212,6 +215,19 @@ def test_a_rollback_leaves_what_somebody_made_meanwhile(
     found = {link.name: link for link in fake.links()}
     assert found.keys() == {link.name for link in meanwhile}
     assert not any(link.differences(found[link.name]) for link in meanwhile)
+
+
+@pytest.mark.parametrize("listeners", [[], [Recorder()]], ids=["alone", "heard"])
+def test_what_somebody_deletes_meanwhile_is_gone(
+    fake: FakeWorld, request: pytest.FixtureRequest, listeners: list[object]
+) -> None:
+    """Without listeners a removal looks at nothing first."""
+    node = fake.node(listeners=listeners)
+    before = fake.text()
+    node.create_vnic(container(9))
+    request.getfixturevalue("meanwhile")
+    assert node.destroy_vnic(container(9)).tunnel_event is not None
+    assert fake.text() == before
 
 
 def test_a_repair_names_what_somebody_made_meanwhile(

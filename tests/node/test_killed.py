@@ -118,6 +118,7 @@ def test_a_link_that_may_just_be_made_is_waited_for(
 
     monkeypatch.setattr(time, "sleep", goes_away)
     assert [line for line in node.verify() if made.name in line]
+    fake.node(read_only=True).rebuild_topology()
     assert waits == []
     assert getattr(node, call)().healed == []
     assert waits == [HALF_BORN_GRACE]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 
 import pytest
 
 import snnet
 from snnet.backends.fake import FakeFirewall
-from snnet.contract import AntiSpoof, HostIsolation, Noun, TunnelGuard, keyed
+from snnet.contract import AntiSpoof, HostIsolation, HostPacket, Noun, TunnelGuard, keyed
+from snnet.core.own_packets import own_packets
 from tests.node.world import FakeWorld, vm
 
 LACKS = "the kernel has no such rules"
@@ -66,6 +67,19 @@ def test_rules_that_are_not_set_are_named_where_others_are(
     )
     carried = [noun for noun in nouns if type(noun) in firewall.carries - lacks]
     assert firewall.snapshot() == keyed(carried)
+
+
+def test_rules_of_others_that_drop_what_the_node_sends_are_named(fake: FakeWorld) -> None:
+    class Dropping(FakeFirewall):
+        def stopped(self, packets: Sequence[HostPacket]) -> Sequence[str]:
+            return [f"somebody drops {packet}" for packet in packets]
+
+    node = fake.node(firewall=Dropping(fake.kernel), config=fake.config(tunnel="vxlan"))
+    node.create_vnic(vm())
+    (subnet,) = node.topology().subnets
+    packets = own_packets(node.site, subnet.nouns())
+    assert packets
+    assert node.verify() == [f"somebody drops {packet}" for packet in packets]
 
 
 @pytest.mark.parametrize("call", [snnet.ComputeNode.repair, snnet.ComputeNode.rebuild_topology])

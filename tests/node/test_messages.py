@@ -175,17 +175,18 @@ def test_nobody_else_is_no_news(fake: FakeWorld) -> None:
     assert fake.node(init=False).init().others == []
 
 
-def test_another_tunnel_in_the_configuration_is_one_line(fake: FakeWorld) -> None:
+@pytest.mark.parametrize("subnets", [1, 2])
+def test_another_tunnel_in_the_configuration_is_one_line(fake: FakeWorld, subnets: int) -> None:
     node = fake.node()
-    for number in (9, 10):
-        lost = node.create_vnic(vm(number)).vnic
-    node.create_vnic(vm(9, subnet_number=2))
+    for number in range(1, subnets + 1):
+        lost = node.create_vnic(vm(9, subnet_number=number)).vnic
+        node.create_vnic(vm(10, subnet_number=number))
     node.close()
     config = fake.config(tunnel="vxlan")
     with fake.node(config=config, read_only=True) as watcher:
         assert watcher.verify() == [
-            "tunnel: 2 of this node are gre, should be vxlan: repair() replaces them; or set "
-            "tunnel: gre in the configuration"
+            f"tunnel: {subnets} of this node are gre, should be vxlan: repair() replaces them; or "
+            "set tunnel: gre in the configuration"
         ]
         fake.delete(lost.link_name)
         _, line = watcher.verify()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import pytest
 
 import snnet
-from snnet.contract import Address, Change, Sysctl
-from tests.node.world import World, container, vm
+from snnet.contract import Address, Change, Key, Link, Noun, Sysctl
+from tests.node.world import UPLINKS, FakeWorld, World, container, vm
 
 NET, NET6 = "10.1.0.0/24", "fd00:1::/64"
 
@@ -76,6 +79,25 @@ def test_subnets_of_ipv6_work_where_the_host_disabled_it(world: World, role: str
     assert address in addresses6(world, link)
     assert node.verify() == []
     node.reset_network() if isinstance(node, snnet.ComputeNode) else node.shutdown()
+
+
+class Telling(snnet.FakeKernel):
+    """One whose links say whether they have IPv6, as a list of the kernel does."""
+
+    def snapshot(self, types: Iterable[type[Noun]] | None = None) -> dict[Key, Noun]:
+        return {key: self._telling(noun) for key, noun in super().snapshot(types).items()}
+
+    def _telling(self, noun: Noun) -> Noun:
+        if not isinstance(noun, Link):
+            return noun
+        found = self.find(Sysctl(name=f"net.ipv6.conf.{noun.name}.disable_ipv6"))
+        return replace(noun, without_ipv6=isinstance(found, Sysctl) and found.value == "1")
+
+
+def test_ipv6_that_somebody_enables_on_a_port_that_is_listed_goes(fake: FakeWorld) -> None:
+    fake.kernel = Telling()
+    fake.kernel.add_uplink("eth0", UPLINKS[4])
+    test_ipv6_that_somebody_enables_on_a_port_goes(fake)
 
 
 def test_ipv6_that_somebody_enables_on_a_port_goes(world: World) -> None:

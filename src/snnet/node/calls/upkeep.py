@@ -337,8 +337,7 @@ def difference(old: Noun, noun: Noun) -> str:
         return f"different: {old}, should be: {noun}"
     names = sorted(noun.differences(old))
     was, wanted = (
-        ", ".join(f"{name} {_shown(getattr(one, name, None))}" for name in names)
-        for one in (old, noun)
+        ", ".join(f"{name} {_shown(getattr(one, name))}" for name in names) for one in (old, noun)
     )
     return f"different: {noun}: {was}, should be: {wanted}"
 
