@@ -422,6 +422,14 @@ def test_the_record_does_not_grow_for_ever(fake: FakeWorld) -> None:
         assert fake.text() == before
 
 
+def test_a_vnic_that_goes_takes_its_policy_out_of_the_record(fake: FakeWorld) -> None:
+    node = fake.node()
+    node.create_vnic(vm(extra_addresses=["10.1.0.200"]))
+    assert len(journals(fake)) == 1
+    node.destroy_vnic(vm())
+    assert not journals(fake)
+
+
 def test_a_shutdown_leaves_no_journal(fake: FakeWorld) -> None:
     with fake.cnci() as cnci:
         asked_for(cnci)

@@ -101,7 +101,6 @@ class Heard:
         """Forget every event, and remove the journal."""
         with self._lock:
             self._last.clear()
-            self._lines = 0
             self._journal.replace([])
 
     def note(self, event: TunnelEvent) -> None:
