@@ -129,6 +129,7 @@ class EtcdCloud(FaultyCloud):
 
     def lose(self, name: str) -> None:
         """The agent ends without a word."""
+        self.host(name).end_claims()
         self.agents.pop(name)
         self._opened.pop(name).close()
 
@@ -144,6 +145,7 @@ class EtcdCloud(FaultyCloud):
                     agent.step(0.01)
             except Killed:
                 self.killed += 1
+                self.host(name).end_claims()
                 self.restart(name)
         self.look()
 

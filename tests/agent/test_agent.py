@@ -26,6 +26,7 @@ from snnet import (
 )
 from snnet.agent.membership import Membership
 from snnet.cluster import keys
+from snnet.cluster.mirror import Mirror
 from snnet.contract import (
     Add,
     Address,
@@ -33,7 +34,6 @@ from snnet.contract import (
     Denied,
     Driver,
     Listener,
-    Netns,
     Put,
     Registry,
     Remove,
@@ -43,8 +43,6 @@ from snnet.contract import (
 from .conftest import FakeHost
 
 pytestmark = pytest.mark.usefixtures("quick")
-
-NETNS = Netns("fake:1", "host-1")
 
 
 def test_one_host_with_everything(host: FakeHost) -> None:
@@ -758,8 +756,8 @@ def test_the_session_is_kept_during_a_long_round(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renewed = threading.Event()
-    member = Membership(registry, "host-1", NETNS, ["network"], "local", ttl=1.0)
-    member.connect()
+    member = Membership(registry, "host-1", FakeKernel(), ["network"], "local", ttl=1.0)
+    member.connect(Mirror(registry))
     monkeypatch.setattr(
         "snnet.registries.memory.MemorySession.renew", lambda session: renewed.set()
     )
@@ -770,15 +768,15 @@ def test_the_session_is_kept_during_a_long_round(
 
 def test_a_problem_is_told_although_the_session_ended_before_its_time(registry: Registry) -> None:
     """An administrator of etcd may revoke it, say, between two renewals."""
-    member = Membership(registry, "host-1", NETNS, ["network"], "local", ttl=60.0)
-    member.connect()
+    member = Membership(registry, "host-1", FakeKernel(), ["network"], "local", ttl=60.0)
+    member.connect(Mirror(registry))
     assert member._session is not None
     member._session.close()
     member.problem = "no uplink"
-    assert member.connect(), "what the node said has gone with the session"
+    assert member.connect(Mirror(registry)), "what the node said has gone with the session"
     (node,) = Cluster(registry).nodes()
     assert (node.state, node.problem) == ("failing", "no uplink")
-    assert not member.connect()
+    assert not member.connect(Mirror(registry))
     member.close()
 
 
@@ -790,6 +788,76 @@ def test_a_session_shows_that_the_agent_lives(host: FakeHost) -> None:
     assert [(node.name, node.state) for node in host.cluster.nodes()] == [("host-1", "no agent")]
     host.cluster.forget_node("host-1")
     assert host.cluster.nodes() == []
+
+
+def test_a_second_agent_of_a_host_waits_for_the_first(host: FakeHost) -> None:
+    """It cannot do the node's work, so it says nothing in the registry."""
+    host.cluster.create_network("web", subnet="10.1.0.0/24")
+    host.settle()
+    before = host.registry.read()
+    with host.open_agent() as second:
+        for _ in range(3):
+            second.step(0)
+        problem = str(second.status()["problem"])
+        assert problem.startswith("another agent on this host runs as node 'host-1': stop it")
+        assert host.registry.read() == before
+    host.settle()
+    assert host.registry.read() == before
+    with pytest.raises(Conflict, match="is running: stop it first"):
+        host.cluster.forget_node("host-1")
+    with host.open_agent() as second:
+        second.step(0)
+        host.agent.close()
+        second.step(0)
+        assert (second.status()["state"], host.cluster.get_node("host-1").state) == ("ready",) * 2
+
+
+def test_an_agent_takes_over_at_once_from_one_that_was_killed(host: FakeHost) -> None:
+    """Although the session of that one has not ended yet."""
+    host.agent._membership._claims.close()  # as the kernel does
+    with host.open_agent() as second:
+        second.step(0)
+        assert second.status()["state"] == "ready"
+        host.agent.close()
+        assert host.cluster.get_node("host-1").state == "ready"
+
+
+@pytest.mark.parametrize("roles", [["compute"], ["compute", "network"]])
+@pytest.mark.parametrize("what", ["forgotten", "session ended", "taken over"])
+def test_an_agent_whose_registration_is_gone_registers_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, what: str, roles: list[str]
+) -> None:
+    """Whoever did that: until then others believe that it does not work."""
+    kernel, cluster = FakeKernel(), Cluster(registry)
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    with Agent(
+        "host-1", NetworkConfig(compute_nets=["192.0.2.0/24"], topology="mesh"), roles=roles,
+        registry=registry, backend=kernel, firewall="fake", dhcp="fake", session_ttl=3600,
+    ) as agent:  # fmt: skip
+        agent.step(0)
+        cluster.create_network("web", subnet="10.1.0.0/24")
+        cluster.create_vnic("v1", network="web", node="host-1")
+        while agent.step(0):
+            pass
+        (node,), alive = cluster.nodes(), keys.alive("host-1")
+        if what == "taken over":  # and that one is gone already
+            session = registry.session(3600)
+            registry.commit([Put(alive, registry.read(alive).entries[alive].document, session.id)])
+            session.close()
+        else:
+            registry.commit([Delete(alive)])
+        if what == "forgotten":
+            cluster.forget_node("host-1", force=True)
+        for _ in range(5):
+            agent.step(0)
+        assert cluster.nodes() == [node]
+        if what == "forgotten":
+            cluster.create_vnic("v1", network="web", node="host-1")
+            while agent.step(0):
+                pass
+        assert cluster.get_vnic("default", "v1").state == "ready"
+        with pytest.raises(Conflict, match="is running: stop it first"):
+            cluster.forget_node("host-1")
 
 
 def test_what_prevents_an_agent_from_working_is_in_the_registry(registry: Registry) -> None:

@@ -78,6 +78,7 @@ class FaultyCloud(Cloud):
                 except Killed:
                     # Nothing is closed: a killed process has no time for it.
                     self.killed += 1
+                    self.host(name).end_claims()
                     self.start(name, agent.roles)
                     busy = True
             if not busy:

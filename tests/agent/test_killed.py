@@ -157,6 +157,7 @@ def killed(host: FakeHost, at: int, monkeypatch: pytest.MonkeyPatch) -> bool:
         patch.setattr(host.kernel.faults, "count", count)
         with suppress(Killed):
             host.agent.step(0.03)
+    host.kernel.end_claims()
     host.agent = host.open_agent()
     return left < 0
 

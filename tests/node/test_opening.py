@@ -136,7 +136,7 @@ class Shared(snnet.FakeKernel):
             raise snnet.Denied("not permitted")
 
     @contextmanager
-    def claim(self, timeout: float) -> Iterator[None]:
+    def claim(self, timeout: float, owner: str | None = None) -> Iterator[None]:
         self.claims.append(timeout)
         try:
             yield

@@ -99,9 +99,8 @@ class Agent:
         self._stack.callback(self._answering.close)
         self._statuses = Statuses(self.registry, node_id)
         self._compute = ComputeRole(self.node)
-        where = self.node.backend.host.netns
         self._membership = Membership(
-            self.registry, node_id, where, self.roles, config.topology, session_ttl
+            self.registry, node_id, self.node.backend.host, self.roles, config.topology, session_ttl
         )
         self._network = NetworkRole(self._open_cnci, self.node.backend)
         self._placer: Placer | None = None
@@ -221,7 +220,7 @@ class Agent:
     def _connect(self) -> None:
         """Be registered and alive in the registry, and have a copy of what concerns us."""
         self._membership.problem = None if self._lost else self.problem
-        if self._membership.connect(at_once=self._lost) or self._lost:
+        if self._membership.connect(self._mirror, at_once=self._lost) or self._lost:
             # What has changed meanwhile must be known before anything is done.
             self._mirror.close()
             self._lost = False

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 import snnet
 from snnet.cluster import NodeInfo, keys
 from snnet.cluster.drafts import seen
+from snnet.cluster.mirror import Mirror
 from snnet.config import NODE_NUMBER_MAX
 from snnet.contract import (
     Conflict,
     Delete,
-    Netns,
+    Host,
     Put,
     Registry,
     Session,
@@ -35,22 +36,24 @@ class Membership:
     """Registers a node, and keeps its session alive; one thread at a time may use it.
 
     Two hosts with one name for their node would have the same guests, so the host is told from
-    all others by its boot and its namespace ``netns``.  Methods raise ``Unavailable`` if the
-    registry does not answer.
+    all others by its boot and its namespace.  On the ``host`` itself one process at a time has
+    the node: what an earlier one said is taken over at once.  Methods raise ``Unavailable`` if
+    the registry does not answer.
     """
 
     def __init__(
         self,
         registry: Registry,
         node: str,
-        netns: Netns,
+        host: Host,
         roles: Sequence[str],
         topology: str,
         ttl: float,
     ) -> None:
         self._registry = registry
         self._node, self._roles, self._topology = node, tuple(roles), topology
-        self._host = f"{boot_id()}/{netns.id}"
+        self._claims, self._here = contextlib.ExitStack(), host
+        self._host = f"{boot_id()}/{host.netns.id}"
         self._ttl = ttl
         self._session: Session | None = None
         self._renew_at = 0.0
@@ -61,30 +64,62 @@ class Membership:
         self.problem: str | None = None
         """What prevents the agent from doing its work, for others to see."""
         self._told: str | None = None
+        self._told_at = 0
+        """The revision of the document that goes with the session."""
+        self._is_claimed = False
         self._said: object = None
         """What the registry has of the node, by the last answer."""
 
-    def connect(self, *, at_once: bool = False) -> bool:
+    def connect(self, mirror: Mirror, *, at_once: bool = False) -> bool:
         """Be registered, with what is known by now, and alive: renew the session when due.
 
-        ``at_once``: also if it is not due, so that the registry has certainly answered.
+        ``mirror`` shows what others made of that by now.  ``at_once``: also if it is not due, so
+        that the registry has certainly answered.
 
-        Return whether it had no session: what the node said may have been removed by then.
+        Return whether it was not registered: what the node said may have been removed by then.
+        Raises ``Conflict`` if another process of this host has the node.
         """
+        self._claim()
         now = time.monotonic()
+        if self._session is not None and not self._is_seen(mirror):
+            self._session = None
         try:
             if self._session is not None and (at_once or now >= self._renew_at):
                 self._session.renew()
                 self._renew_at = now + self._ttl / 3
             if self._session is not None and self._told != self.problem:
-                self._registry.commit([self._alive(self._session)])
+                alive = self._alive(self._session)
+                self._told_at = self._registry.commit([alive], {alive.key: self._told_at})
                 self._told = self.problem
-        except SessionLost:
+        except (SessionLost, Stale):
             self._session = None
         is_new = self._session is None
         if is_new or self._said != (self.compute_ip, self._number):
             self.register()
         return is_new
+
+    def _is_seen(self, mirror: Mirror) -> bool:
+        """Whether the node's documents are there, and the last word of the session is ours."""
+        if mirror.revision < self._told_at:  # it has not come to our last word
+            return True
+        alive = mirror.get(keys.alive(self._node))
+        known = mirror.get(keys.node(self._node))
+        return known is not None and alive is not None and alive.revision <= self._told_at
+
+    def _claim(self) -> None:
+        """Have the node on this host for this process alone, until ``close``."""
+        if self._is_claimed:
+            return
+        try:
+            self._claims.enter_context(self._here.claim(0.0, f"agent:{self._node}"))
+        except Conflict as error:
+            raise Conflict(
+                f"another agent on this host runs as node {self._node!r}: stop it, or this one; "
+                f"{error}"
+            ) from error
+        except (SnnetError, OSError):
+            return  # what prevents it prevents the node itself, too, which then says so
+        self._is_claimed = True
 
     def register(self) -> None:
         """Write the node's document, with a new session.
@@ -119,7 +154,7 @@ class Membership:
             draining=bool(known and known.document.get("draining")),
             version=snnet.__version__,
         )
-        self._registry.commit(
+        self._told_at = self._registry.commit(
             [
                 Put(key, info.document()),
                 self._alive(session),
@@ -195,8 +230,10 @@ class Membership:
         raise Conflict(f"all {NODE_NUMBER_MAX + 1} node numbers are taken: forget a node")
 
     def close(self) -> None:
-        """End the session: the agent is gone at once."""
+        """End the session: the agent is gone at once.  May be repeated."""
         if self._session is not None:
             with contextlib.suppress(SnnetError):
                 self._session.close()
             self._session = None
+        self._claims.close()
+        self._is_claimed = False

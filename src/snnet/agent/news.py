@@ -19,6 +19,8 @@ class News:
 
     def __init__(self, node: str, roles: Collection[str], topology: str = "hub") -> None:
         self._node = node
+        self._own = keys.node(node), keys.alive(node)
+        """The node's own registration, which others should not change."""
         self._places = "network" in roles
         self._meshed = topology == "mesh"
         self._served: Collection[str] = ()
@@ -38,6 +40,8 @@ class News:
         if self._places:
             found += [keys.FORWARDS, keys.PUBLIC_IPS, keys.ADDRESSES, keys.NODES, keys.ALIVE]
             found.append(keys.CONCENTRATOR_ADDRESSES)
+        else:
+            found += self._own
         return tuple(found)
 
     def apart(self) -> tuple[str, ...]:
@@ -59,7 +63,7 @@ class News:
 
     def concerns(self, key: str, *, gone: bool) -> bool:
         """Whether a document that was written, or is ``gone``, is work for this host."""
-        if key.startswith(keys.QUESTIONS):
+        if key.startswith(keys.QUESTIONS) or (key in self._own and not self._places):
             return False
         if key.startswith(keys.ALIVE):
             # That an agent is gone is news: its concentrators may have to move.

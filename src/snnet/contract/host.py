@@ -140,8 +140,10 @@ class Host(ABC):
         return LinkAccepts()
 
     @abstractmethod
-    def claim(self, timeout: float) -> AbstractContextManager[None]:
+    def claim(self, timeout: float, owner: str | None = None) -> AbstractContextManager[None]:
         """Keep other processes from running the same owner in the namespace.
+
+        ``owner`` is the host's own by default.
 
         Waits up to ``timeout`` seconds, then raises ``Conflict`` with the pid of the
         other process.  The claim lasts until the context ends.

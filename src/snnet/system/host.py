@@ -145,10 +145,11 @@ class RealHost(Host):
         return self._docker_user
 
     @contextlib.contextmanager
-    def claim(self, timeout: float) -> Iterator[None]:
+    def claim(self, timeout: float, owner: str | None = None) -> Iterator[None]:
         """See :meth:`snnet.contract.Host.claim`; another node in this process conflicts too."""
-        path = self.runtime / f"claim-{self.owner}-{self._file_id}.lock"
-        with locked(path, timeout, f"{self.owner} in this network namespace"):
+        owner = self.owner if owner is None else _file_name(owner, "owner")
+        path = self.runtime / f"claim-{owner}-{self._file_id}.lock"
+        with locked(path, timeout, f"{owner} in this network namespace"):
             with contextlib.suppress(OSError):
                 sweep(self.runtime)
             yield

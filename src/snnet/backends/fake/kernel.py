@@ -16,6 +16,7 @@ from snnet.contract import (
     Attached,
     Bridge,
     BridgeFdb,
+    Conflict,
     Driver,
     Fdb,
     Host,
@@ -244,9 +245,22 @@ class FakeKernel(FakeDriver, Host):
         return FakeJournal(self.state, name)
 
     @contextlib.contextmanager
-    def claim(self, timeout: float) -> Iterator[None]:
-        """Return at once: no other process can use this host."""
-        yield
+    def claim(self, timeout: float, owner: str | None = None) -> Iterator[None]:
+        """Return at once: no other process can use this host.
+
+        An ``owner`` that is given is refused, as ``Conflict``, while this process has claimed it.
+        """
+        claims = self.state.claims
+        with self.state.lock:
+            if owner in claims:
+                raise Conflict(f"{owner} on {self.hostname} is in use by this process; stop it")
+            if owner is not None:
+                claims.add(owner)
+        try:
+            yield
+        finally:
+            if owner is not None:
+                claims.discard(owner)
 
     def docker_user(self, targets: Mapping[str, str]) -> LinkAccepts:
         return FakeDockerUser(self.state)
@@ -296,6 +310,10 @@ class FakeKernel(FakeDriver, Host):
             found = self.state.link(name)
         assert found is not None
         return found
+
+    def end_claims(self) -> None:
+        """Do what the kernel does when a process is killed: nobody has its claims any more."""
+        self.state.claims.clear()
 
     def fail(self, at: int, error: str = "ENOMEM") -> None:
         """Make the ``at``-th operation from now fail with this errno, once, without effect.

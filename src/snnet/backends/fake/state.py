@@ -41,6 +41,8 @@ class State:
         """With ``parent``: a namespace of the same host."""
         self.hostname = hostname
         self.nouns: dict[Key, Noun] = {}
+        self.claims: set[str] = parent.claims if parent else set()
+        """What one process at a time may run on the host."""
         self.changes: Changes = parent.changes if parent else Changes()
         """Counts every change, so that caches of the state can expire."""
         self.fib = Fib()
