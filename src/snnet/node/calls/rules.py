@@ -165,14 +165,13 @@ class SetRules(Call[CnciRecords, Known, RulesDraft, None]):
 
         rules = dict(self._rules)
         for rule in self._rules.values():
-            if not isinstance(rule, PortForward):
-                pass
-            elif rule.address is None:
-                rules[rule.key] = replace(rule, addresses=addresses(rule.device))
-            elif rule.address not in all_addresses():
-                raise InvalidRequest(
-                    f"{rule.address} is not an address of this host", field="address"
-                )
+            if isinstance(rule, PortForward):
+                if rule.address is None:
+                    rules[rule.key] = replace(rule, addresses=addresses(rule.device))
+                elif rule.address not in all_addresses():
+                    raise InvalidRequest(
+                        f"{rule.address} is not an address of this host", field="address"
+                    )
         return rules
 
     def intents(self, draft: RulesDraft) -> dict[tuple[str, ...], Sequence[Noun]]:
