@@ -26,7 +26,6 @@ from snnet.core.fitting import with_addresses
 from snnet.core.requests import RemoteSubnet
 from snnet.core.rules import Rule, rules_about, same_rule
 from snnet.core.subnets import CnciSubnet, Scoping
-from snnet.core.tunnels import wire
 from snnet.core.wanted import Exit, Subnet, Wanted
 
 from .call import Call
@@ -116,7 +115,7 @@ def _add_subnets(
         action = "created" if old is None and rules is None else "updated"
         if old is not None:
             # A node whose address changed has its port still, and two may exchange their ports.
-            calls += _detached(steps, old, requests)
+            calls += _detached(old, requests)
         if old is None or not _is_complete(steps, old, requests):
             calls += [AddSubnet(tenant_id, scoping, request) for request in requests]
         if old is not None and old.mtu != subnet.mtu:
@@ -136,32 +135,23 @@ def _is_complete(
     steps: Steps[CnciRecords], known: CnciSubnet, requests: Sequence[RemoteSubnet]
 ) -> bool:
     remotes = {request.remote for request in requests if request.remote is not None}
-    return remotes <= _fitting(steps, known, requests) and steps.intact(known.nouns())
+    return remotes <= _fitting(known, requests) and steps.intact(known.nouns())
 
 
-def _detached(
-    steps: Steps[CnciRecords], known: CnciSubnet, requests: Sequence[RemoteSubnet]
-) -> Iterator[DetachNode]:
+def _detached(known: CnciSubnet, requests: Sequence[RemoteSubnet]) -> Iterator[DetachNode]:
     """Yield the calls that remove the tunnels to compute nodes that are no longer wanted so."""
-    fitting = _fitting(steps, known, requests)
+    fitting = _fitting(known, requests)
     for remote in [remote for remote in known.tunnels if remote not in fitting]:
         yield DetachNode(RemoteSubnet(networks=known.networks, key=known.key, remote=remote))
 
 
-def _fitting(
-    steps: Steps[CnciRecords], known: CnciSubnet, requests: Sequence[RemoteSubnet]
-) -> set[IPAddress]:
+def _fitting(known: CnciSubnet, requests: Sequence[RemoteSubnet]) -> set[IPAddress]:
     """The far ends of the tunnels that have the wanted port."""
-    site = steps.engine.records.site
     ports = {request.remote: request.port for request in requests}
     return {
         remote
         for remote, tunnel in known.tunnels.items()
-        if remote in ports
-        and (
-            ports[remote] is None
-            or wire(site.tunnel, known.key, site.ip, remote, ports[remote]) == tunnel.wire_identity
-        )
+        if remote in ports and ports[remote] in (None, tunnel.wire_port)
     }
 
 
