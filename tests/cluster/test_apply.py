@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from snnet import Cluster, Conflict, InvalidRequest, Unavailable
 from snnet.cluster import Applied, Problems, keys
 from snnet.contract import Put
+
+from .test_vnics import register
 
 FILE: list[dict[str, Any]] = [
     {"kind": "forward", "tenant": "acme", "network": "web", "port": 33022, "to": "v1"},
@@ -132,19 +135,169 @@ def test_every_problem_of_a_file_is_named_before_anything_is_written() -> None:
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"kind": "vnic", "name": "v3", "network": "db"}, "there is no network 'db'"),
-        ({"kind": "public-ip", "address": "203.0.113.6", "to": "v9"}, "there is no vnic 'v9'"),
+        ({"kind": "vnic", "name": "v3", "network": "no"}, "there is no network 'no'"),
+        ({"kind": "public-ip", "address": "203.0.113.6", "to": "v8"}, "there is no vnic 'v8'"),
         ({"kind": "network", "name": "wide", "subnet": "10.0.0.0/8"}, "too large"),
         ({"kind": "network", "name": "wide", "subnet": "10.1.0.0/16"}, "overlaps 10.1.0.0/16"),
         ({"kind": "vnic", "name": "v3", "network": "web", "ip": "10.2.0.9"}, "is outside"),
         ({"kind": "vnic", "name": "v1", "network": "web"}, "is there twice"),
+        ({"kind": "vnic", "name": "v3", "network": "web", "ip": "10.1.0.1"}, "is the gateway of"),
+        ({"kind": "vnic", "name": "v3", "network": "web", "extra_addresses": ["10.1.0.1"]},
+         "has the gateway"),
+        ({"kind": "vnic", "name": "v3", "network": "web", "ip": "10.1.0.9"},
+         "vnic 'v3' of tenant 'acme': ip: 10.1.0.9 is that of vnic 'v9' of tenant 'acme'"),
+        ({"kind": "vnic", "name": "v3", "network": "web", "mac": "02:00:00:00:00:99"},
+         "vnic 'v3' of tenant 'acme': mac: 02:00:00:00:00:99 is that of vnic 'v9'"),
+        ({"kind": "forward", "network": "db", "port": 80, "to": "v1"},
+         "to: vnic 'v1' is on network 'web', not 'db'"),
+        ({"kind": "forward", "network": "web", "port": "33000-33100", "to": "v1"},
+         "port: (33022|33000-33100) overlaps forward 'tcp-33"),
+        ({"kind": "network", "name": "n", "subnet": "10.3.0.0/24", "key": 77},
+         "key: 77 is that of network 'db'"),
+        ({"kind": "public-ip", "tenant": "default", "address": "203.0.113.5", "to": "v1"},
+         "203.0.113.5 is that of public-ip '203.0.113.5' of tenant 'acme'"),
+        ({"kind": "network", "name": "n", "subnet": "fd00:3::/64", "mtu": 1000},
+         "mtu: 1000 is not from 1280 to 65535"),
     ],
-)
+)  # fmt: skip
 def test_contradictions_within_a_file(extra: dict[str, Any], message: str) -> None:
+    more: list[dict[str, Any]] = [
+        {"kind": "network", "name": "db", "subnet": "10.2.0.0/24", "key": 77},
+        {"kind": "vnic", "name": "v9", "network": "web", "ip": "10.1.0.9",
+         "mac": "02:00:00:00:00:99"},
+        {"kind": "network", "tenant": "default", "name": "web", "subnet": "10.2.0.0/24"},
+        {"kind": "vnic", "tenant": "default", "name": "v1", "network": "web"},
+    ]  # fmt: skip
     with Cluster("memory:") as cluster:
-        with pytest.raises(InvalidRequest, match=message):
-            cluster.apply([*FILE, {"tenant": "acme", **extra}])
+        for dry_run in (True, False):
+            with pytest.raises(InvalidRequest, match=message):
+                cluster.apply(
+                    [*FILE, *({"tenant": "acme", **item} for item in [*more, extra])],
+                    dry_run=dry_run,
+                )
         assert cluster.registry.read("").entries == {}
+        cluster.apply([*FILE, *({"tenant": "acme", **item} for item in more)])
+        with pytest.raises(InvalidRequest, match=message):
+            cluster.apply([{"tenant": "acme", **extra}, *([FILE[1]] if "twice" in message else [])])
+
+
+WEB = {"kind": "network", "name": "web", "subnet": "10.1.0.0/24"}
+OLD: list[dict[str, Any]] = [
+    WEB,
+    {"kind": "vnic", "name": "v1", "network": "web", "ip": "10.1.0.5"},
+    {"kind": "vnic", "name": "v0", "network": "web"},
+    {"kind": "forward", "network": "web", "port": 80, "to": "v1", "sources": ["192.0.2.0/24"]},
+    {"kind": "public-ip", "address": "203.0.113.5", "to": "v1"},
+]
+
+
+def leading(to: str) -> list[dict[str, Any]]:
+    """The rules as a later file has them: what it leaves out stays."""
+    return [
+        {"kind": "forward", "network": "web", "port": 80, "to": to},
+        {"kind": "public-ip", "address": "203.0.113.5", "to": to},
+    ]
+
+
+LATER: dict[str, list[dict[str, Any]]] = {
+    "the address of the one that goes": [
+        WEB, {"kind": "vnic", "name": "v2", "network": "web", "ip": "10.1.0.5"}, *leading("v2"),
+    ],
+    "its MAC": [
+        WEB, {"kind": "vnic", "name": "v2", "network": "web", "mac": "02:00:0a:01:00:05"},
+        *leading("v2"),
+    ],
+    "any address": [WEB, {"kind": "vnic", "name": "v2", "network": "web"}, *leading("v2")],
+    "one that was there": [WEB, {"kind": "vnic", "name": "v0", "network": "web"}, *leading("v0")],
+    "another network of the same addresses": [
+        {**WEB, "name": "new"}, {"kind": "vnic", "name": "v2", "network": "new", "ip": "10.1.0.5"},
+        leading("v2")[1],
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LATER)
+def test_rules_of_a_vnic_that_goes_are_given_to_another(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one run, as the dry run says, and whichever commit of it fails first."""
+    file = LATER[what]
+    failing = -1
+    while True:
+        with Cluster("memory:") as cluster:
+            cluster.apply(OLD)
+            said = [item.to_dict() for item in cluster.apply(file, prune=True, dry_run=True)]
+            if failing < 0:
+                done = cluster.apply(file, prune=True)
+                assert [item.to_dict() for item in done] == said
+                assert not [item for item in done if item.action == "failed"]
+                exported = cluster.export()
+                rules = [item for item in exported if item["kind"] == "forward"]
+                assert [rule["sources"] for rule in rules] in ([], [["192.0.2.0/24"]])
+            else:
+                with monkeypatch.context() as patch, suppress(Unavailable):
+                    patch.setattr(cluster.registry, "commit", failing_after(failing, cluster))
+                    cluster.apply(file, prune=True)
+                    break
+                cluster.apply(file, prune=True)
+                assert cluster.export() == exported
+            assert set(actions(cluster.apply(file, prune=True)).values()) == {"kept"}
+        failing += 1
+
+
+def test_a_vnic_stays_while_its_rule_cannot_be_changed() -> None:
+    """The dry run says so, too."""
+    with Cluster("memory:") as cluster:
+        cluster.apply(OLD)
+        file = [
+            {**WEB, "name": "new", "subnet": "10.2.0.0/24"}, WEB,
+            {"kind": "vnic", "name": "v2", "network": "new"},
+            {**leading("v2")[0], "network": "new"},
+        ]  # fmt: skip
+        said = actions(cluster.apply(file, prune=True, dry_run=True))
+        assert said["v1"] == said["tcp-80"] == "failed"
+        assert actions(cluster.apply(file, prune=True)) == said
+        assert cluster.get_vnic("default", "v1").ip
+
+
+def test_what_a_later_document_asks_for_is_left_to_it() -> None:
+    """Whatever asks for nothing, or for less, gets something else."""
+    file: list[dict[str, Any]] = [
+        {"kind": "network", "name": "n1", "subnet": "10.9.0.0/24"},
+        {"kind": "network", "name": "n2", "subnet": ["10.1.0.0/24", "fd00:1::/64"], "key": 1},
+        {"kind": "vnic", "name": "a", "network": "n2"},
+        {"kind": "vnic", "name": "b", "network": "n2", "ip": "10.1.0.2"},
+        {"kind": "vnic", "name": "c", "network": "n2", "ip": "fd00:1::2"},
+    ]
+    with Cluster("memory:") as cluster:
+        assert set(actions(cluster.apply(file)).values()) == {"created"}
+        assert cluster.get_network("default", "n1").key == 2
+        found = {vnic.name: [*map(str, vnic.ip)] for vnic in cluster.list_vnics()}
+        assert found == {
+            "a": ["10.1.0.3", "fd00:1::3"],
+            "b": ["10.1.0.2", "fd00:1::4"],
+            "c": ["10.1.0.4", "fd00:1::2"],
+        }
+
+
+def test_a_dry_run_says_what_fails() -> None:
+    with Cluster("memory:") as cluster:
+        register(cluster, "cn-1", draining=True)
+        assert actions(cluster.apply(FILE, dry_run=True)) == {
+            "web": "created", "v1": "failed", "v2": "failed", "tcp-33022": "failed",
+            "203.0.113.5": "failed",
+        }  # fmt: skip
+        assert cluster.export() == []
+
+
+def test_two_that_had_one_mac_before_are_kept() -> None:
+    """Clients that created them at once wrote them; the network says that, not the file."""
+    with Cluster("memory:") as cluster:
+        cluster.apply(OLD)
+        twin = cluster.create_vnic("twin", network="web", node="cn-1", mac="02:00:00:00:00:07")
+        key = keys.vnic("cn-1", "default", "twin")
+        cluster.registry.commit([Put(key, {**twin.document(), "mac": "02:00:0a:01:00:05"})])
+        assert set(actions(cluster.apply(cluster.export())).values()) == {"kept"}
 
 
 def test_an_interrupted_apply_is_finished_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,10 @@
 - ``keys.py``: where each stands.  ``stored.py``, ``store.py``: reading them, also damaged ones.
 - ``writing.py``: each change in one commit, with its claims, by ``drafts.py``; ``networks.py``,
   ``vnics.py``, ``rules.py``, ``nodes.py``: what the verbs of one kind write.
-- ``applying.py``, ``problems.py``: whole files of documents.
-- ``addresses.py``, ``placing.py``: what is chosen.  ``mirror.py``: a copy that a watch keeps up
-  to date.
+- ``applying.py``, ``contradictions.py``, ``problems.py``: whole files of documents.
+  ``rehearsal.py``: the registry of a dry run.
+- ``claims.py``: what is unique.  ``addresses.py``, ``placing.py``: what is chosen.
+  ``mirror.py``: a copy that a watch keeps up to date.
 
 Nothing here knows a node or a driver: see :mod:`snnet.agent` for what does.
 """

@@ -6,23 +6,27 @@ remembered here only saves reading all claims for each VNIC.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from snnet.contract import Conflict, Entry, IPAddress, IPNetwork, Reading
 from snnet.contract.dhcp import is_guest_address
 from snnet.core.addressing import check_guests
 
 from . import keys
+from .claims import Claim, ip_claim
 from .documents import Network, Vnic
 
 
 class AddressPool:
-    """The addresses of one network that are known to be taken."""
+    """The addresses of one network that are known to be taken, or that are reserved."""
 
-    def __init__(self, network: Network, reading: Reading) -> None:
+    def __init__(
+        self, network: Network, reading: Reading, reserved: Collection[Claim] = ()
+    ) -> None:
         prefix = keys.addresses(network.tenant, network.name)
         self.network = network
         self._taken = {key[len(prefix) : -1] for key in reading.entries if key.startswith(prefix)}
+        self._reserved = reserved
         self._next = {subnet: _hosts(subnet).start for subnet in network.subnet}
 
     def choose(self, wanted: Vnic) -> tuple[IPAddress, ...]:
@@ -40,10 +44,14 @@ class AddressPool:
         base = subnet.network_address
         for offset in range(self._next[subnet], hosts.stop):
             address = base + offset
-            if str(address) not in self._taken:
+            if self._is_free(address):
                 self._next[subnet] = offset
                 return address
         raise Conflict(f"{self.network.title} has no free address in {subnet}")
+
+    def _is_free(self, address: IPAddress) -> bool:
+        claim = ip_claim(self.network.tenant, self.network.name, address)
+        return str(address) not in self._taken and claim not in self._reserved
 
 
 def holder(claim: Entry) -> str:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import combinations, product
 from typing import Any
 
 from snnet.checks import shown
-from snnet.contract import Conflict, InvalidRequest, SnnetError, Unavailable
+from snnet.contract import Conflict, InvalidRequest, Registry, SnnetError, Unavailable
 
 from . import store
-from .documents import Network, Vnic, Wanted
+from .claims import Id, claims_of, id_of
+from .contradictions import check_together
+from .documents import Forward, PublicIp, Vnic, Wanted
 from .kinds import KINDS
 from .problems import Problems, raise_all
-from .security import SecurityGroup, groups_named
+from .rehearsal import Rehearsal
+from .security import SecurityGroup
 from .views import kind_of, read_everything, unmanaged
 from .writing import Writer
 
-Id = tuple[str, str, str]
-"""Kind, tenant and name."""
+_RULES = (Forward, PublicIp)
+"""The kinds of what leads to a VNIC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class _Item:
 
     @property
     def id(self) -> Id:
-        return _id(self.wanted)
+        return id_of(self.wanted)
 
 
 Progress = Callable[[int, int], None]
@@ -69,7 +71,7 @@ Progress = Callable[[int, int], None]
 
 
 def apply(
-    writer: Writer,
+    registry: Registry,
     documents: Iterable[Mapping[str, Any]],
     *,
     prune: bool,
@@ -78,46 +80,78 @@ def apply(
 ) -> list[Applied]:
     """See :meth:`snnet.Cluster.apply`."""
     items = read_documents(documents)
-    stored = {_id(item): item for item in read_everything(writer.registry)}
-    ours = set(map(_id, unmanaged(stored.values())))
+    stored = {id_of(item): item for item in read_everything(registry)}
+    ours = set(map(id_of, unmanaged(stored.values())))
     tenants = {item.wanted.tenant for item in items}
-    wanted = {item.id for item in items}
+    wanted = {item.id: item for item in items}
     kept = {
         key: item
         for key, item in stored.items()
         if not prune or key in wanted or item.tenant not in tenants or key not in ours
     }
-    _check_references(items, kept)
+    after = {**kept, **{item.id: _after(item, stored.get(item.id)) for item in items}}
+    check_together(after, wanted, stored)
+    reserved = {claim for item in items for claim in claims_of(item.wanted)}
+    writer = Writer(Rehearsal(registry) if dry_run else registry, reserved)
     gone = [item for key, item in stored.items() if key not in kept]
     done: list[Applied] = []
-    for applied in _each(writer, items, stored, gone, dry_run=dry_run):
+    for applied in _each(writer, items, stored, gone):
         done.append(applied)
         if progress is not None:
             progress(len(done), len(items) + len(gone))
     return done
 
 
+def _after(item: _Item, old: Wanted | None) -> Wanted:
+    """What an object is after the file was applied, or what was asked for in vain."""
+    with suppress(SnnetError):
+        return _changed(item, old) if old else item.wanted
+    return item.wanted
+
+
 def _each(
-    writer: Writer,
-    items: list[_Item],
-    stored: Mapping[Id, Wanted],
-    gone: list[Wanted],
-    *,
-    dry_run: bool,
+    writer: Writer, items: list[_Item], stored: Mapping[Id, Wanted], gone: list[Wanted]
 ) -> Iterator[Applied]:
     """Delete, create and change one object after the other; yield what became of each."""
     # Last what others refer to: the rules, then the VNICs, then the networks.
+    rules = [item for item in reversed(gone) if isinstance(item, _RULES)]
     groups = [item for item in gone if isinstance(item, SecurityGroup)]
-    others = [item for item in reversed(gone) if not isinstance(item, SecurityGroup)]
+    others = [item for item in reversed(gone) if not isinstance(item, (*_RULES, SecurityGroup))]
+    for rule in rules:
+        yield _deleted(writer, rule)
+    there = stored.keys() - {id_of(item) for item in others}
+    leaving = {item.id: item for item in _leaving(items, stored, others)}
+    moved = [id for id, item in leaving.items() if _target(item.wanted) in there]
+    for id in moved:
+        yield _applied(writer, leaving[id], stored[id])
+    # The rest leads to nothing for a while: a VNIC to come may need what a deleted one has.
     for other in others:
-        yield _deleted(writer, other, dry_run=dry_run)
-    if not dry_run:
-        _make_named_groups(writer, items, stored)
+        yield _deleted(writer, other, leaving)
+    _make_named_groups(writer, items, stored)
     for item in items:
-        yield _applied(writer, item, stored.get(item.id), dry_run=dry_run)
+        if item.id not in moved:
+            yield _applied(writer, item, stored.get(item.id))
     # VNICs and other groups have left these by now.
     for group in _namers_first(groups):
-        yield _deleted(writer, group, dry_run=dry_run)
+        yield _deleted(writer, group)
+
+
+def _leaving(items: list[_Item], stored: Mapping[Id, Wanted], gone: list[Wanted]) -> list[_Item]:
+    """The rules that lead to a VNIC which is deleted, and that the file leads to another one."""
+    vnics = {id_of(item) for item in gone if isinstance(item, Vnic)}
+    found = []
+    for item in items:
+        old = stored.get(item.id)
+        if isinstance(old, _RULES) and _target(old) in vnics:
+            with suppress(SnnetError):  # it stays as it is, and so does the VNIC
+                _changed(item, old)
+                found.append(item)
+    return found
+
+
+def _target(rule: Any) -> Id:
+    """The VNIC that a rule leads to."""
+    return ("vnic", rule.tenant, rule.to)
 
 
 def _make_named_groups(writer: Writer, items: list[_Item], stored: Mapping[Id, Wanted]) -> None:
@@ -178,70 +212,31 @@ def _where(number: int, document: Any) -> str:
     return f"{what} {shown(named)} (document {number + 1})"
 
 
-def _check_references(items: list[_Item], kept: Mapping[Id, Wanted]) -> None:
-    """Check what only all documents together show, before anything is written."""
-    after = {**kept, **{item.id: item.wanted for item in items}}
-    problems: list[InvalidRequest] = []
-    for item in items:
-        for missing in _missing(item.wanted, after):
-            problems.append(InvalidRequest(missing, field=item.wanted.title))
-    networks = [item for item in after.values() if isinstance(item, Network)]
-    problems += _overlaps(networks, {item.id for item in items})
-    raise_all(problems)
-
-
-def _missing(wanted: Wanted, after: Mapping[Id, Wanted]) -> Iterator[str]:
-    network = getattr(wanted, "network", None)
-    if network and ("network", wanted.tenant, network) not in after:
-        yield f"there is no network {network!r}: add a document for it"
-    target = getattr(wanted, "to", None)
-    if target and ("vnic", wanted.tenant, target) not in after:
-        yield f"there is no vnic {target!r}: add a document for it"
-    for name in groups_named(wanted):
-        if ("group", wanted.tenant, name) not in after:
-            yield f"there is no group {name!r}: add a document for it"
-    if isinstance(wanted, Vnic):
-        found = after.get(("network", wanted.tenant, wanted.network))
-        for ip in wanted.ip if isinstance(found, Network) else ():
-            assert isinstance(found, Network)
-            if not any(ip in subnet for subnet in found.subnet):
-                yield f"{ip} is outside {', '.join(map(str, found.subnet))}"
-
-
-def _overlaps(networks: Iterable[Network], given: set[Id]) -> Iterator[InvalidRequest]:
-    """A problem for each two networks of a tenant that overlap, if the file has one of them."""
-    for one, other in combinations(networks, 2):
-        if one.tenant != other.tenant or given.isdisjoint((_id(one), _id(other))):
-            continue
-        for a, b in product(one.subnet, other.subnet):
-            if a.version == b.version and a.overlaps(b):
-                yield InvalidRequest(f"{a} overlaps {b} of {other.title}", field=one.title)
-
-
-def _deleted(writer: Writer, item: Wanted, *, dry_run: bool) -> Applied:
+def _deleted(writer: Writer, item: Wanted, leave: Collection[Id] = ()) -> Applied:
     try:
-        if not dry_run:
-            writer.delete(type(item), item.tenant, item.name)
+        writer.delete(type(item), item.tenant, item.name, leave=leave)
     except SnnetError as error:
         return _failed(item, error)
-    return Applied(*_id(item), "deleted")
+    return Applied(*id_of(item), "deleted")
 
 
-def _applied(writer: Writer, item: _Item, old: Wanted | None, *, dry_run: bool) -> Applied:
+def _applied(writer: Writer, item: _Item, old: Wanted | None) -> Applied:
     try:
         if old is None:
-            if not dry_run:
-                writer.create(item.wanted, item.given)
+            writer.create(item.wanted, item.given)
             return Applied(*item.id, "created")
-        return _updated(writer, item, old, dry_run=dry_run)
+        return _updated(writer, item, old)
     except SnnetError as error:
         return _failed(item.wanted, error)
 
 
-def _updated(writer: Writer, item: _Item, old: Wanted, *, dry_run: bool) -> Applied:
-    given = {name: getattr(item.wanted, name) for name in item.given}
-    new = store.changed(old, given)
-    before, after = old.document(), new.document()
+def _changed(item: _Item, old: Wanted) -> Wanted:
+    """The stored object with what the document gives."""
+    return store.changed(old, {name: getattr(item.wanted, name) for name in item.given})
+
+
+def _updated(writer: Writer, item: _Item, old: Wanted) -> Applied:
+    before, after = old.document(), _changed(item, old).document()
     changes = {
         name: (before.get(name), after.get(name))
         for name in sorted(item.given)
@@ -249,17 +244,12 @@ def _updated(writer: Writer, item: _Item, old: Wanted, *, dry_run: bool) -> Appl
     }
     if not changes:
         return Applied(*item.id, "kept")
-    if not dry_run:
-        new_values = {name: given[name] for name in changes}
-        writer.update(type(old), old.tenant, old.name, new_values)
+    new_values = {name: getattr(item.wanted, name) for name in changes}
+    writer.update(type(old), old.tenant, old.name, new_values)
     return Applied(*item.id, "updated", changes=changes)
 
 
 def _failed(item: Wanted, error: SnnetError) -> Applied:
     if isinstance(error, Unavailable):
         raise error
-    return Applied(*_id(item), "failed", error)
-
-
-def _id(item: Wanted) -> Id:
-    return (item.kind, item.tenant, item.name)
+    return Applied(*id_of(item), "failed", error)

@@ -318,11 +318,11 @@ class Cluster:
         in the result with its error, and the others are still tried.  Repeating the call
         finishes what was interrupted.  ``prune`` deletes what the documents do not have, of the
         tenants that they name, but no VNIC that another program manages.  ``dry_run`` writes
-        nothing and returns what would be done.  ``progress`` is called after each object with
-        the number of objects done and the number of all.
+        nothing and returns what would be done, and what would fail.  ``progress`` is called
+        after each object with the number of objects done and the number of all.
         """
         return applying.apply(
-            self._writer, documents, prune=prune, dry_run=dry_run, progress=progress
+            self.registry, documents, prune=prune, dry_run=dry_run, progress=progress
         )
 
     def export(self, tenant: str | None = None) -> list[dict[str, Any]]:

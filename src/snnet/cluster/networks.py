@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from snnet.contract import Conflict, Delete, Entry, InvalidRequest, Put, Reading
@@ -9,6 +10,7 @@ from snnet.contract.addresses import MTU_MAX
 from snnet.core.requests import check_mtu_limit, lowest_mtu
 
 from . import keys, store, stored
+from .claims import Claim, key_claim
 from .documents import SUBNET_KEY_MAX, Network
 from .drafts import Draft, check_same, seen
 
@@ -40,15 +42,23 @@ def creation_reads(wanted: Network) -> list[str]:
     ]
 
 
-def creation(wanted: Network, given: frozenset[str], reading: Reading) -> Draft[Network]:
-    """Create a network; the same one again changes nothing."""
+def creation(
+    wanted: Network,
+    given: frozenset[str],
+    reading: Reading,
+    reserved: Collection[Claim] = (),
+) -> Draft[Network]:
+    """Create a network; the same one again changes nothing.
+
+    It gets no key that is reserved for another one.
+    """
     old = read_network(reading, wanted.tenant, wanted.name)
     if old is not None:
         check_same(old, wanted, given)
         return Draft(old)
     check_mtu(wanted, wanted.mtu)
     _check_overlaps(wanted, reading)
-    made = replace(wanted, key=_free_key(wanted, reading))
+    made = replace(wanted, key=_free_key(wanted, reading, reserved))
     assert made.key is not None
     key, fence = keys.network(made.tenant, made.name), keys.fence(made.tenant)
     claim = keys.tunnel_key(made.key)
@@ -79,7 +89,7 @@ def _check_overlaps(wanted: Network, reading: Reading) -> None:
                     )
 
 
-def _free_key(wanted: Network, reading: Reading) -> int:
+def _free_key(wanted: Network, reading: Reading, reserved: Collection[Claim]) -> int:
     """The key asked for, or the lowest that no network has."""
     if wanted.key is not None:
         claim = reading.entries.get(keys.tunnel_key(wanted.key))
@@ -92,7 +102,7 @@ def _free_key(wanted: Network, reading: Reading) -> int:
         return wanted.key
     taken = keys.numbers(reading.entries, keys.TUNNEL_KEYS)
     for key in range(1, SUBNET_KEY_MAX + 1):
-        if key not in taken:
+        if key not in taken and key_claim(key) not in reserved:
             return key
     raise Conflict(f"all {SUBNET_KEY_MAX} keys are in use: delete a network first")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from snnet.contract import Conflict, Delete, Put, Reading
 from snnet.contract.registries import Write
@@ -10,6 +10,7 @@ from snnet.core.addressing import check_extra
 
 from . import keys, stored
 from .addresses import holder
+from .claims import Id, id_of
 from .documents import Forward, Network, PublicIp, Vnic
 from .drafts import Draft, check_same, seen
 from .networks import check_mtu, needed_network
@@ -101,11 +102,17 @@ def deletion_reads(vnic: Vnic) -> list[str]:
     return [*reads, f"{keys.ADDRESSES}{vnic.tenant}/"] if stored.is_salvaged(vnic) else reads
 
 
-def deletion(vnic: Vnic, reading: Reading, *, force: bool) -> Draft[Vnic]:
-    """Remove a VNIC, and with ``force`` the forwards and public addresses that lead to it."""
+def deletion(
+    vnic: Vnic, reading: Reading, *, force: bool, leave: Collection[Id] = ()
+) -> Draft[Vnic]:
+    """Remove a VNIC, and with ``force`` the forwards and public addresses that lead to it.
+
+    Those of ``leave`` stay in any case, and lead to nothing.
+    """
     if vnic.managed_by and not force:
         raise Conflict(f"{vnic.title} belongs to {vnic.managed_by}: remove it there, or use force")
-    forwards, publics = forwards_of(reading, vnic), public_ips_of(reading, vnic)
+    forwards = [item for item in forwards_of(reading, vnic) if id_of(item) not in leave]
+    publics = [item for item in public_ips_of(reading, vnic) if id_of(item) not in leave]
     if (forwards or publics) and not force:
         named = ", ".join(item.title for item in (*forwards, *publics))
         raise Conflict(f"{vnic.title} is the target of {named}: delete them first, or use force")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from snnet.contract import Conflict, Missing, Reading, Registry
 
 from . import keys, networks, rules, security, store, stored, vnics
 from .addresses import AddressPool, holder
+from .claims import Claim, Id
 from .documents import Forward, Network, PublicIp, Vnic, Wanted
 from .drafts import Draft, carry_out
 from .security import SecurityGroup
@@ -25,10 +26,12 @@ class Writer:
 
     Where there is ``given``, it names the fields that were asked for.  If the object is
     there already, these must be equal (``Conflict``), and the others stay as they are.
+    What is ``reserved`` is given to nobody who does not ask for it.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, reserved: Collection[Claim] = ()) -> None:
         self.registry = registry
+        self._reserved = reserved
         self._pools: dict[tuple[str, str], AddressPool] = {}
 
     def create(self, wanted: Wanted, given: frozenset[str]) -> Wanted:
@@ -51,7 +54,7 @@ class Writer:
         reads = networks.creation_reads(wanted)
         return carry_out(
             self.registry,
-            lambda: networks.creation(wanted, given, self.registry.read(*reads)),
+            lambda: networks.creation(wanted, given, self.registry.read(*reads), self._reserved),
         )
 
     def vnic(self, wanted: Vnic, given: frozenset[str]) -> Vnic:
@@ -92,7 +95,7 @@ class Writer:
         place = (network.tenant, network.name)
         pool = self._pools.get(place)
         if pool is None or pool.network != network:
-            pool = AddressPool(network, self.registry.read(keys.addresses(*place)))
+            pool = AddressPool(network, self.registry.read(keys.addresses(*place)), self._reserved)
             self._pools[place] = pool
         return pool
 
@@ -163,20 +166,36 @@ class Writer:
 
         return carry_out(self.registry, decide)
 
-    def delete(self, kind: type[Wanted], tenant: str, name: str, *, force: bool = False) -> None:
-        """Delete an object, and with ``force`` what uses it.  An unknown one is no error."""
+    def delete(
+        self,
+        kind: type[Wanted],
+        tenant: str,
+        name: str,
+        *,
+        force: bool = False,
+        leave: Collection[Id] = (),
+    ) -> None:
+        """Delete an object, and with ``force`` what uses it.  An unknown one is no error.
+
+        ``leave`` are rules that may lead to a VNIC that is deleted: the caller changes them next.
+        """
         with suppress(Missing):
             if kind is Network:
                 self._delete_network(tenant, name, force=force)
             else:
-                carry_out(self.registry, lambda: self._deletion(kind, tenant, name, force=force))
+                carry_out(
+                    self.registry,
+                    lambda: self._deletion(kind, tenant, name, force=force, leave=leave),
+                )
 
-    def _deletion(self, kind: type[Wanted], tenant: str, name: str, *, force: bool) -> Draft[Any]:
+    def _deletion(
+        self, kind: type[Wanted], tenant: str, name: str, *, force: bool, leave: Collection[Id]
+    ) -> Draft[Any]:
         found = store.need(self.registry, kind, tenant, name, stored.salvage)
         if isinstance(found, Vnic):
             self._pools.pop((tenant, found.network), None)
             reading = self.registry.read(*vnics.deletion_reads(found))
-            return vnics.deletion(found, reading, force=force)
+            return vnics.deletion(found, reading, force=force, leave=leave)
         if isinstance(found, Forward):
             return rules.forward_deletion(found)
         if isinstance(found, SecurityGroup):
