@@ -217,6 +217,24 @@ def test_a_rollback_leaves_what_somebody_made_meanwhile(
     assert not any(link.differences(found[link.name]) for link in meanwhile)
 
 
+def test_a_rollback_leaves_an_address_that_somebody_took_meanwhile(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cnci, perform = fake.cnci(), fake.kernel.perform
+    cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21")
+    address = Address(link="eth0", address=ip_interface("203.0.113.5/32"))
+
+    def second(operation: Operation) -> Any:
+        if operation == Add(address):
+            perform(operation)
+        return perform(operation)
+
+    monkeypatch.setattr(fake.kernel, "perform", second)
+    with pytest.raises(snnet.Conflict, match="another object of this host has that name, key or a"):
+        cnci.add_public_ip("203.0.113.5", to="10.1.0.9", device="eth0")
+    assert fake.kernel.find(address) == address
+
+
 @pytest.mark.parametrize("listeners", [[], [Recorder()]], ids=["alone", "heard"])
 def test_what_somebody_deletes_meanwhile_is_gone(
     fake: FakeWorld, request: pytest.FixtureRequest, listeners: list[object]

@@ -45,7 +45,6 @@ class Draft:
 class Done:
     """The result of a plan: its ``outcome``, and the keys of nouns ``left`` to change."""
 
-    plan: Plan
     outcome: Outcome
     left: set[Key]
 

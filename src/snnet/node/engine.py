@@ -12,7 +12,6 @@ from snnet.contract import (
     Exists,
     FatalError,
     Incomplete,
-    Link,
     Missing,
     Noun,
     Nouns,
@@ -27,7 +26,7 @@ from snnet.core.planner import plan as make_plan
 from snnet.core.planner import recalled
 from snnet.plugins import Listeners
 
-from .call import Call, D, Done, K, Mode, R, T
+from .call import Call, D, Done, Draft, K, Mode, R, T
 from .claims import WHOLE_NODE, Claim, Claims, nobody
 from .deadline import NO_LIMIT, Deadline
 from .drivers import Drivers
@@ -202,7 +201,7 @@ class Engine(Generic[R]):
                     if intended is not None:
                         self._settle(intended)
             if (done.outcome.errors or draft.strays) and call.mode is Mode.PRESS_ON:
-                raise _incomplete(call.what, done, draft.strays, news.events)
+                raise _incomplete(call.what, draft, done, news.events)
             return result
 
     def _intended(self, call: Call[R, Any, Any, Any], claim: Claim) -> Claim | None:
@@ -243,14 +242,14 @@ class Engine(Generic[R]):
                 self._drivers.apply(operations, outcome, check=check)
                 if outcome.error is not None:
                     raise outcome.error
-                return self._publish(call, draft, Done(plan, outcome, set()), news)
+                return self._publish(call, draft, Done(outcome, set()), news)
             except BaseException as error:
                 self._drivers.undo(plan, outcome, error, call.what)
                 raise
         self.claims.rest(claim)
         outcome = self._drivers.tear_down(plan, looked=host.looking)
         left = {plan.operations[number].noun.key for number in outcome.errors}
-        return self._publish(call, draft, Done(plan, outcome, left), news)
+        return self._publish(call, draft, Done(outcome, left), news)
 
     def _publish(
         self, call: Call[R, Any, D, T], draft: D, done: Done, news: News
@@ -291,21 +290,19 @@ def _collision(error: Exists) -> Conflict:
     return conflict
 
 
-def _incomplete(
-    what: str, done: Done, strays: Sequence[Link], events: Sequence[Event]
-) -> Incomplete:
+def _incomplete(what: str, draft: Draft, done: Done, events: Sequence[Event]) -> Incomplete:
     """Return the error of a tear-down that could not do everything."""
     errors = done.outcome.errors
     reasons = [str(errors[number]) for number in sorted(errors)]
     reasons += [
         f"link {link.name} has the alias of what was to be removed and another name: "
         "delete it, or give it its name back"
-        for link in strays
+        for link in draft.strays
     ]
-    left: list[Noun] = [done.plan.operations[number].noun for number in sorted(errors)]
+    left: list[Noun] = [draft.plan.operations[number].noun for number in sorted(errors)]
     return Incomplete(
         f"{what} is unfinished: {'; '.join(reasons)}; call it again to finish",
-        leftovers=[*left, *strays],
+        leftovers=[*left, *draft.strays],
         tunnel_event=next((event for event in events if isinstance(event, TunnelEvent)), None),
         container_info=next((event for event in events if isinstance(event, ContainerInfo)), None),
         events=events,

@@ -144,7 +144,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
             orphans=[*records.orphans, *strays, *lost, *left, *records.gaps()], others=draft.others
         )
         report.orphans += exposed(draft.plan, draft.ours)
-        report.account(done.plan, done.outcome)
+        report.account(draft.plan, done.outcome)
         report.tunnel_events = records.rebuilt(done.left if self._changes else None)
         return report, [*report.tunnel_events]
 
@@ -199,7 +199,7 @@ class Repair(Call[R, R, RepairDraft, Report]):
             records.reindex(link)
         records.take_rules({key: rule for key, rule in draft.rules.items() if key not in done.left})
         report = Report()
-        report.account(done.plan, done.outcome)
+        report.account(draft.plan, done.outcome)
         return report, []
 
     def announces(self, records: R, draft: RepairDraft) -> list[Announcement]:
@@ -232,7 +232,7 @@ class Clear(Call[R, R, ReadDraft[R], Report]):
     def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
         left = done.left
         report = Report(tunnel_events=draft.records.lost(left))
-        report.account(done.plan, done.outcome)
+        report.account(draft.plan, done.outcome)
         records.take(records.remaining({key: draft.ours[key] for key in left if key in draft.ours}))
         return report, [*report.tunnel_events]
 
