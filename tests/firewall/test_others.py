@@ -11,6 +11,7 @@ from ipaddress import ip_address
 import pytest
 
 from snnet.contract import HostPacket
+from snnet.firewall.nft import Nft
 from snnet.firewall.others.look import stops
 from snnet.system.netns import in_netns, open_netns
 from snnet.system.process import run
@@ -242,6 +243,33 @@ def arrives(sender: int, receiver: int, target: str) -> bool:
 def test_the_walk_and_the_kernel_agree(wire: Wire, program: str, rules: list[str]) -> None:
     set_rules(wire, program, rules)
     check(wire, ARRIVES, LEAVES)
+
+
+@pytest.mark.kernel
+def test_a_table_with_many_addresses_is_read_once(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sets may have a hundred thousand, and nft takes seconds to print them."""
+    asked: list[list[str]] = []
+    original = Nft.run
+
+    def spied(self: Nft, commands: list[str], **options: bool) -> str:
+        asked.append(commands)
+        return original(self, commands, **options)
+
+    monkeypatch.setattr(Nft, "run", spied)
+    addresses = ", ".join(f"203.0.113.{number}" for number in range(200))
+    for family in ("inet", "ip"):
+        more = f"add set {family} theirs black {{ type ipv4_addr; elements = {{ {addresses} }}; }}"
+        rule = "ip saddr @black drop"
+        run(
+            ["nft", "-f", "-"],
+            input=table(INPUT, rule, family=family, more=more)[1],
+            netns=wire.host,
+        )
+    assert stops(wire.host, [ARRIVES]) == []
+    assert len(stops(wire.host, [replace(ARRIVES, source=ip_address("203.0.113.77"))])) == 2
+    assert asked == 2 * [["list table inet theirs"], ["list table ip theirs"]]
 
 
 _NOTRACK = f"""

@@ -25,7 +25,7 @@ _OURS = "snnet-"
 _OUR_CHAINS = "SNNET-"
 _PROGRAMS = {"ip": ("iptables", 4), "ip6": ("ip6tables", 6)}
 _NAMES = {"ip": "ip_tables_names", "ip6": "ip6_tables_names"}
-_WITH_DEVICES = ("netdev", "inet")
+_ON_LINKS = ("ingress", "egress")
 _DEVICES = re.compile(
     r"chain (\S+) \{\s+type \S+ hook \S+ devices?(?: =)? (\{[^}]*\}|\S+) priority"
 )
@@ -55,7 +55,8 @@ def gather(netns: int) -> dict[str, Any]:
             if name.startswith(_OURS):
                 continue
             items = _items(nft, family, name)
-            if family in _WITH_DEVICES:
+            # As text only where it must be: the sets of a table may be huge.
+            if any(item.get("chain", {}).get("hook") in _ON_LINKS for item in items):
                 _add_devices(items, nft.run([f"list table {family} {name}"]))
             program = f"{_PROGRAMS[family][0]}-nft-save" if family in _PROGRAMS else ""
             xtables = program and name in _XTABLES and any("chain" in item for item in items)

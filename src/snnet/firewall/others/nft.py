@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .saved import CONTINUING
-from .stops import UNKNOWN, BaseChain, Chains, Marking, Rule, Test, Verdict, address_range, network
+from .stops import UNKNOWN, BaseChain, Chains, Marking, Rule, Test, Verdict, address, address_range
 
 Item = dict[str, Any]
 
@@ -387,7 +387,7 @@ def _network(value: Any) -> object | None:
         value = f"{value['prefix']['addr']}/{value['prefix']['len']}"
     if isinstance(value, dict) and "range" in value:
         return address_range(*value["range"])
-    return network(value)
+    return address(value)
 
 
 def _range(value: Any) -> tuple[int, int] | None:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from .stops import UNKNOWN, BaseChain, Chains, Marking, Rule, Test, Verdict, address_range, network
+from .stops import UNKNOWN, BaseChain, Chains, Marking, Rule, Test, Verdict, address, address_range
 
 _HOOKS = {
     "PREROUTING": "prerouting",
@@ -192,7 +192,7 @@ _ROUTELESS = ["unreachable", "prohibit", "blackhole", "throw"]
 
 
 def _addresses(of: str, text: str, negated: bool) -> Test:
-    found = [network(one) for one in text.split(",")]
+    found = [address(one) for one in text.split(",")]
     return UNKNOWN if None in found else Test(of, found, negated)
 
 
