@@ -23,6 +23,8 @@ from snnet import (
     Report,
     SnnetError,
     Unavailable,
+    open_registry,
+    plugins,
 )
 from snnet.agent.membership import Membership
 from snnet.cluster import keys
@@ -657,6 +659,38 @@ def test_a_registry_that_fails_at_once(
             break
     assert host.states() == {"web": "ready", "v1": "ready"}
     host.agent.close()
+
+
+def test_a_registry_that_is_not_there_when_the_agent_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever it is: the agent goes on once it answers."""
+    opened, away = plugins.open_registry, [True]
+
+    def open_later(url: str) -> Registry:
+        if away[0]:
+            raise Unavailable("not yet")
+        return opened(url)
+
+    monkeypatch.setattr(plugins, "open_registry", open_later)
+    kernel = FakeKernel()
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    with Agent(
+        "host-1", NetworkConfig(topology="local"), registry="memory:late", backend=kernel,
+        firewall="fake", dhcp="fake",
+    ) as agent:  # fmt: skip
+        agent.step(0)
+        assert agent.status()["problem"] == "registry: not yet"
+        with open_registry("memory:late") as registry:
+            cluster = Cluster(registry)
+            cluster.create_network("web", subnet="10.1.0.0/24")
+            away[0] = False
+            for _ in range(20):
+                agent.step(0.1)
+                if cluster.get_network("default", "web").state == "ready":
+                    break
+            assert cluster.get_node("host-1").state == "ready"
+            assert cluster.get_network("default", "web").state == "ready"
 
 
 def test_documents_that_cannot_be_read_fail_alone(host: FakeHost) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from snnet import DriverNotFound, InvalidRequest
 from snnet.agent.compute import PATIENCE
 from snnet.agent.logs import set_up_logs
 from snnet.agent.metrics import CONNECTIONS_MAX, MetricsServer
@@ -196,6 +197,45 @@ def test_the_service_may_have_as_many_descriptors_as_the_system_allows() -> None
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(65536, before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_registry_that_does_not_answer_yet_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the reason in /health; and a service that waits for it ends at once."""
+    monkeypatch.setattr("snnet.registries.gateway.PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        metrics = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = AgentSettings(
+        registry="etcd://127.0.0.1:1", backend="fake", firewall="fake", dhcp="fake", metrics=metrics
+    )
+    stop = threading.Event()
+    service = threading.Thread(target=serve, args=(settings, stop))
+    service.start()
+    try:
+        problem = None
+        while problem is None:
+            assert service.is_alive()
+            try:
+                get(f"http://{metrics}/health")
+            except urllib.error.HTTPError as answer:
+                with answer:
+                    problem = json.loads(answer.read())["problem"]
+            except urllib.error.URLError:
+                pass
+        assert problem.startswith("registry: no etcd member answers: 127.0.0.1:1")
+        monkeypatch.setattr("snnet.registries.gateway.PATIENCE", 3600.0)
+    finally:
+        stop.set()
+        service.join(60)
+    assert not service.is_alive()
+
+
+@pytest.mark.parametrize("url", ["none:x", "etcd://me:secret@h", "etcd://h?ca=/nowhere", "sqlite:"])
+def test_a_registry_that_cannot_be_is_an_error_at_once(url: str) -> None:
+    settings = AgentSettings(registry=url, backend="fake", firewall="fake", dhcp="fake")
+    with pytest.raises((InvalidRequest, DriverNotFound)):
+        serve(settings, threading.Event())
 
 
 def test_structured_logs(snnet_log: logging.Logger) -> None:

@@ -7,36 +7,32 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent import futures
+from collections.abc import Sequence
 from typing import Any, Self
 
-from snnet import plugins
 from snnet.checks import check_choice, check_id, check_many
 from snnet.cluster import keys
 from snnet.cluster.mirror import Mirror
 from snnet.config import NetworkConfig
 from snnet.contract import Driver, InvalidRequest, Registry, SnnetError, Unavailable, check_ttl
 from snnet.core.concentrators import Concentrator
-from snnet.node import Cnci, ComputeNode
+from snnet.node import ComputeNode
 
 from .answering import Answering
 from .compute import ComputeRole, waiting
 from .drift import Drift
-from .hub import check_concentrators, inner_config, usable_addresses, why_not_public
+from .hub import check_concentrators, usable_addresses, why_not_public
 from .membership import SESSION_TTL, Membership
 from .mesh import Parts
 from .network import NetworkRole
 from .news import News
+from .opening import SLICE, beside, inside_opener, open_registry
 from .pause import Pause
 from .placing import Placer
 from .rivals import Rivals
 from .settings import ROLES
 from .statuses import Said, Statuses
 from .wanted import HostWanted, host_wanted, refuse_publics
-
-SLICE = 0.1
-"""Seconds of waiting for the registry between two looks for changes of the kernel."""
 
 _log = logging.getLogger("snnet.agent")
 
@@ -46,13 +42,14 @@ class Agent:
 
     ``roles`` are "compute" (the VNICs of the host) and "network" (tenants' concentrators).
     ``registry`` is a URL or an open registry, which is borrowed.  The other arguments are
-    those of :class:`snnet.ComputeNode` and :class:`snnet.Cnci`.
+    those of :class:`snnet.ComputeNode` and :class:`snnet.Cnci`.  Setting the event ``stop`` ends
+    :meth:`run` and whatever waits for the registry.
 
     Construction opens the drivers and changes nothing.  :meth:`step` does one round;
     :meth:`run` repeats it until :meth:`stop`, :meth:`start` does so in a thread.  Whatever
     ends the agent, the data plane stays as it is, and the next agent takes it over.
-    While the registry does not answer, the agent keeps the host as the last complete
-    reading says.  One thread at a time may call ``step``.
+    While the registry does not answer, which it need not at construction either, the agent
+    keeps the host as the last complete reading says.  One thread at a time may call ``step``.
 
     An agent that said nothing for ``session_ttl`` seconds counts as gone: its concentrators
     are moved to other hosts if they do not answer either.
@@ -70,6 +67,7 @@ class Agent:
         dhcp: str | Driver = "dnsmasq",
         netns: str | int | os.PathLike[str] | None = None,
         session_ttl: float = SESSION_TTL,
+        stop: threading.Event | None = None,
     ) -> None:
         self.node_id = check_id(node_id, "node_id")
         self.roles: tuple[str, ...] = check_many(
@@ -80,18 +78,18 @@ class Agent:
         self.config = config
         if "network" in self.roles:
             check_concentrators(config)
-        self._drivers: dict[str, Any] = {"backend": backend, "firewall": firewall}
-        self._dhcp = dhcp
+        drivers: dict[str, Any] = {"backend": backend, "firewall": firewall}
         check_ttl(session_ttl, "session_ttl")
+        self._stopping = threading.Event() if stop is None else stop
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as opened:
-            self.node = opened.enter_context(
-                ComputeNode(node_id, config, netns=netns, **self._drivers)
-            )
+            self.node = opened.enter_context(ComputeNode(node_id, config, netns=netns, **drivers))
+            self._problem: str | None = None
             if isinstance(registry, Registry):
                 self.registry = registry
             else:
-                self.registry = opened.enter_context(plugins.open_registry(registry))
+                self.registry, self._problem = open_registry(registry, self._stopping)
+                opened.callback(self.registry.close)
             self._stack = opened.pop_all()
         self._mirror = Mirror(self.registry, keys.QUESTIONS)
         self._stack.callback(self._mirror.close)
@@ -102,7 +100,8 @@ class Agent:
         self._membership = Membership(
             self.registry, node_id, self.node.backend.host, self.roles, config.topology, session_ttl
         )
-        self._network = NetworkRole(self._open_cnci, self.node.backend)
+        inside = inside_opener(self.node, config, drivers, dhcp)
+        self._network = NetworkRole(inside, self.node.backend)
         self._placer: Placer | None = None
         self._rivals = Rivals(self.node, self._network)
         self._stack.callback(self._rivals.close)
@@ -112,13 +111,11 @@ class Agent:
         self._stack.callback(self._drift.close)
         self._due = 0.0
         self._ready = False
-        self._problem: str | None = None
         self._beside: dict[str, str] = {}
         self._pause = Pause(self.node.backend)
         self._stack.callback(self._pause.over)
-        self._lost = False  # whether the registry did not answer last
+        self._lost = self._problem is not None  # whether the registry did not answer last
         self._rounds, self._failures, self._busy = 0, 0, 0.0
-        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     # -- running ---------------------------------------------------------------------
@@ -145,7 +142,7 @@ class Agent:
 
     def close(self) -> None:
         """Let go of drivers, namespaces and the registry; the data plane stays as it is."""
-        self._membership.close()
+        self._membership.close(silently=self._lost)
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -345,26 +342,22 @@ class Agent:
 
     def _connect_again(self) -> None:
         """After the registry was lost: connect, and keep the host as it is meanwhile."""
-        with futures.ThreadPoolExecutor(1, f"registry-{self.node_id}") as beside:
-            connected = beside.submit(self._connect)
-            while not futures.wait([connected], SLICE).done:
-                if self._ready:
-                    self._look_after()
-        connected.result()
+        beside(self._connect, self._stopping, self._look_after)
 
     def _lose(self, error: Exception, end: float) -> None:
         """Without a registry, whatever the reason: keep the host as it is, until ``end``."""
         self._lost = True
         self._failed(error)
         while True:
-            if self._ready:
-                self._look_after()
+            self._look_after()
             left = end - time.monotonic()
             if left <= 0 or self._stopping.wait(min(left, SLICE)):
                 return
 
     def _look_after(self) -> None:
         """Without a registry: repair drift, and give up what another host has by now."""
+        if not self._ready:
+            return
         self._drift.notice()
         if self._rivals.give_way(self._sides()):
             self._watch()
@@ -380,20 +373,3 @@ class Agent:
         self._problem = problem
         self._failures += 1
         self._due = self._pause.begin()
-
-    @contextlib.contextmanager
-    def _open_cnci(self, side: Concentrator) -> Iterator[Cnci]:
-        backend = self.node.backend
-        inner: dict[str, Any] = {"netns": side.netns}
-        with contextlib.ExitStack() as opened:
-            # What is in memory has its namespaces itself, also where it was opened by name.
-            if isinstance(self._drivers["backend"], Driver) or backend.host.netns.fd < 0:
-                inner = {"backend": opened.enter_context(backend.inside(side.netns))}
-            with Cnci(
-                side.concentrator_id,
-                inner_config(self.node, self.config),
-                tenant_id=side.tenant_id,
-                dhcp=self._dhcp,
-                **{**self._drivers, **inner},
-            ) as cnci:
-                yield cnci

@@ -229,11 +229,14 @@ class Membership:
                 return number
         raise Conflict(f"all {NODE_NUMBER_MAX + 1} node numbers are taken: forget a node")
 
-    def close(self) -> None:
-        """End the session: the agent is gone at once.  May be repeated."""
-        if self._session is not None:
+    def close(self, *, silently: bool = False) -> None:
+        """End the session: the agent is gone at once.  May be repeated.
+
+        ``silently``: let it run out, since the registry does not answer.
+        """
+        if self._session is not None and not silently:
             with contextlib.suppress(SnnetError):
                 self._session.close()
-            self._session = None
+        self._session = None
         self._claims.close()
         self._is_claimed = False

@@ -22,13 +22,14 @@ def serve(settings: AgentSettings, stop: threading.Event) -> None:
     """Run an agent until ``stop`` is set.
 
     Raises what construction raises.  Afterwards nothing ends it but ``stop``: what goes
-    wrong is logged, and tried again.  The service manager is told when the first round is
-    over, also where it failed, and of each round if it set WATCHDOG_USEC.
+    wrong, also a registry that does not answer yet, is logged, and tried again.  The service
+    manager is told when the first round is over, also where it failed, and of each round if it
+    set WATCHDOG_USEC.
     """
     _make_folder(settings.registry)
     raise_descriptors()  # each concentrator takes about 15
     with contextlib.ExitStack() as stack:
-        agent = stack.enter_context(open_agent(settings))
+        agent = stack.enter_context(open_agent(settings, stop))
         docker = stack.enter_context(DockerService(settings, agent)) if settings.docker else None
         if settings.metrics is not None:
             stack.callback(_metrics(settings.metrics, agent))
@@ -45,8 +46,8 @@ def serve(settings: AgentSettings, stop: threading.Event) -> None:
         notify("STOPPING=1")
 
 
-def open_agent(settings: AgentSettings) -> Agent:
-    """The agent of these settings."""
+def open_agent(settings: AgentSettings, stop: threading.Event | None = None) -> Agent:
+    """The agent of these settings; ``stop`` ends its waits."""
     return Agent(
         settings.node,
         settings.network,
@@ -56,6 +57,7 @@ def open_agent(settings: AgentSettings) -> Agent:
         firewall=settings.firewall,
         dhcp=settings.dhcp,
         session_ttl=settings.session_ttl,
+        stop=stop,
     )
 
 
