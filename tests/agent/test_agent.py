@@ -209,8 +209,8 @@ def test_a_concentrator_that_is_gone_keeps_nothing_open(
     inside = host.kernel.inside
 
     @contextmanager
-    def counted(namespace: str) -> Iterator[Driver]:
-        with inside(namespace) as backend:
+    def counted(namespace: str, alias: str | None = None) -> Iterator[Driver]:
+        with inside(namespace, alias) as backend:
             opened.append(namespace)
             try:
                 yield backend

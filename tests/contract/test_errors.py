@@ -109,7 +109,7 @@ def test_what_eperm_asks_for_is_what_the_noun_needs() -> None:
     assert "this needs CAP_NET_ADMIN: run as root, or a container with --cap-add NET_ADMIN" in str(
         link
     )
-    for noun in (Namespace(name="n"), Inside(namespace="n", what=Bridge(name="b"))):
+    for noun in (Namespace(name="n"), Inside(namespace=Namespace(name="n"), what=Bridge(name="b"))):
         said = str(error_for(errno.EPERM, "add it", operation=Add(noun)))
         assert said.endswith(
             "this needs CAP_SYS_ADMIN: run as root, or a container with --cap-add SYS_ADMIN"

@@ -83,7 +83,7 @@ NOUNS: list[tuple[Noun, str]] = [
     (Sysctl(name="net.ipv4.ip_forward", value="1"), "sysctl net.ipv4.ip_forward=1"),
     (Namespace(name="n", alias="mine"), 'namespace n alias "mine"'),
     (Attached(link="v", master="b"), "attached v master b"),
-    (Inside(namespace="n", what=Attached(link="v")), "in n: attached v"),
+    (Inside(namespace=Namespace(name="n"), what=Attached(link="v")), "in n: attached v"),
     (BridgeAccept(bridge="b"), "accept through bridge b"),
     (Masquerade(owner="cnci:c", device="eth0"), "masquerade on eth0"),
     (ExternalForward(device="eth0", bridge="b"), "forward b to eth0"),

@@ -288,6 +288,57 @@ def test_drift_is_repaired(one: RealOneHost) -> None:
     assert pings(one.guest(9), OUTSIDE)
 
 
+def test_ends_that_others_rename_inside_come_back(one: RealOneHost) -> None:
+    made = one.cn.set_concentrator(config())
+    for name in (made.uplink, made.links["web"]):
+        for words in (f"{name} down", f"{name} name other", "other up"):
+            run(["ip", "-n", made.netns, "link", "set", *words.split()])
+        assert one.cn.verify()
+        assert one.cn.repair().orphans == []
+        assert one.cn.verify() == []
+    one.serve_subnet(config())
+    assert pings(one.guest(9), OUTSIDE)
+
+
+@pytest.mark.parametrize("backend", ["netlink", "iproute_shell"])
+@pytest.mark.parametrize("leads", ["to the host", "elsewhere"])
+def test_a_name_that_leads_elsewhere(netns: str, backend: str, leads: str) -> None:
+    """Nothing changes there, be it the host itself; the concentrator is made under another name."""
+    one = RealOneHost(netns, "nftables", backend)
+    try:
+        one.ip("route add default via 192.0.2.99")
+        made = one.cn.set_concentrator(config())
+        run(["ip", "netns", "delete", made.netns])
+        if leads == "to the host":
+            Path("/run/netns", made.netns).touch()
+            run(["mount", "--bind", f"/run/netns/{netns}", f"/run/netns/{made.netns}"])
+        else:
+            run(["ip", "netns", "add", made.netns])
+            for words in ("link add eth0 type veth peer name far", "link set far up",
+                          "address add 198.51.100.7/24 dev eth0", "link set eth0 up",
+                          "route add default via 198.51.100.1"):  # fmt: skip
+                run(["ip", "-n", made.netns, *words.split()])
+
+        def there() -> list[str]:
+            looks = ("link show up dev eth0", "-4 address show dev eth0", "-4 route show dev eth0")
+            return [run(["ip", "-n", made.netns, *look.split()]).stdout for look in looks]
+
+        before = there()
+        (line,) = one.cn.repair().orphans
+        assert line.startswith(f"namespace {made.netns}: ")
+        assert there() == before
+        assert line in one.cn.verify()
+        assert one.cn.set_concentrator(config()).netns != made.netns
+        assert one.cn.verify() == []
+        assert there() == before
+        one.cn.remove_concentrator("acme", "c-acme")
+        one.cn.reset_network()
+        assert there() == before
+    finally:
+        run(["ip", "netns", "delete", made.netns])
+        one.close()
+
+
 @pytest.mark.parametrize("at", range(0, 20, 3))
 def test_killed_at_any_operation(netns: str, at: int) -> None:
     one = RealOneHost(netns, "nftables")

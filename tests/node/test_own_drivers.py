@@ -156,8 +156,8 @@ def test_what_no_driver_carries_is_said_to_be_missing(kernel: snnet.FakeKernel) 
 
 
 def test_in_a_namespace_that_is_not_there_nothing_is(kernel: snnet.FakeKernel) -> None:
-    driver, space = Insides(kernel), Namespace(name="space")
-    inside = Inside(namespace="space", what=Sysctl(name="net.ipv4.ip_forward", value="0"))
+    driver, space = Insides(kernel), Namespace(name="space", alias="ours")
+    inside = Inside(namespace=space, what=Sysctl(name="net.ipv4.ip_forward", value="0"))
     assert driver.find(inside) is None
     assert kernel.apply([Add(space)]).error is None
     assert driver.find(inside) is not None

@@ -76,9 +76,9 @@ class NetworkRole:
 
     def _is_elsewhere(self, cnci: Cnci, side: Concentrator) -> bool:
         try:
-            with self._backend.inside(side.netns) as backend:
+            with self._backend.inside(side.netns, side.namespace.alias) as backend:
                 return backend.host.netns != cnci.backend.host.netns
-        except SnnetError:  # no namespace has the name now
+        except SnnetError:  # no namespace of this node has the name now
             return False
 
     def follow(self, made: Mapping[str, Concentrator]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from snnet.contract import Driver, Missing, Namespace
+from snnet.contract import Driver, Host, Link, Missing, Namespace
 from snnet.contract.links import ALIAS_MAX
 from snnet.system.host import RealHost
 from snnet.system.netns import netns_cookie
@@ -39,7 +39,7 @@ def check_same(noun: Namespace, found: Namespace | None) -> None:
     """Raise ``Missing`` if there is no such namespace, or another one with its name."""
     if found is None:
         raise Missing(f"there is no namespace {noun.name}")
-    if found.alias != noun.alias:
+    if not noun.alias or found.alias != noun.alias:
         raise Missing(
             f"namespace {noun.name} is gone: its name belongs to another one with alias "
             f"{found.alias!r}, which is left alone"
@@ -47,16 +47,22 @@ def check_same(noun: Namespace, found: Namespace | None) -> None:
 
 
 @contextlib.contextmanager
-def opened(backend: type[Driver], owner: str, name: str) -> Iterator[Driver]:
-    """Open a backend in the namespace of this name."""
+def opened(backend: type[Driver], outer: Host, name: str, alias: str | None) -> Iterator[Driver]:
+    """Open a backend in the namespace of this name, if it has the alias that is given."""
     from snnet.system import named
 
     if not named.exists(name):
         raise Missing(f"there is no namespace {name}")
-    host = RealHost(name, owner=owner)
+    host = RealHost(name, owner=outer.owner)
     try:
         driver = backend(host)  # type: ignore[call-arg]
         try:
+            if alias is not None:
+                # The name may lead elsewhere any time: ask what is open, not the name.
+                loopback = driver.find(Link(name=LOOPBACK))
+                mark = loopback.alias if isinstance(loopback, Link) else ""
+                there = Namespace(name=name, alias=Marks(outer.netns.fd).read(mark))
+                check_same(Namespace(name=name, alias=alias), there)
             yield driver
         finally:
             driver.close()

@@ -154,9 +154,9 @@ class TableBackend(Driver):
             raise self.translated(refusal, operation) from refusal
         return fds
 
-    def inside(self, namespace: str) -> AbstractContextManager[Driver]:
+    def inside(self, namespace: str, alias: str | None = None) -> AbstractContextManager[Driver]:
         """See :meth:`snnet.contract.Driver.inside`."""
-        return opened(type(self), self.host.owner, namespace)
+        return opened(type(self), self.host, namespace, alias)
 
     def announce(self, announcements: Sequence[Announcement]) -> None:
         """See :meth:`snnet.contract.Driver.announce`."""

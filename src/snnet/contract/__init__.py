@@ -50,7 +50,7 @@ from .guards import (
 )
 from .host import Host, Journal, LinkAccepts, Listener, Netns
 from .links import LINK_GROUP, NAME_MAX, Bridge, Ifb, Link, Macvtap, Other, Tap, Veth, link_key
-from .namespaces import Attached, Inside, Namespace, namespace_key
+from .namespaces import Attached, Inside, Namespace, namespace_key, namespace_of
 from .nat import PROTOCOLS, Masquerade, PortForward, PublicIp, TranslatedSource
 from .network import (
     Address,
@@ -241,5 +241,6 @@ __all__ = [
     "keyed",
     "link_key",
     "namespace_key",
+    "namespace_of",
     "raised_from",
 ]

@@ -189,11 +189,11 @@ class Driver(ABC):
 
     # The methods below have defaults: a driver overrides what it can do better.
 
-    def inside(self, namespace: str) -> AbstractContextManager[Driver]:
+    def inside(self, namespace: str, alias: str | None = None) -> AbstractContextManager[Driver]:
         """Open this backend in a ``Namespace`` of its host, for the context.
 
         A backend that carries ``Namespace`` has this.  Raises ``Missing`` if there is no
-        such namespace.
+        such namespace, or, with an ``alias``, if the one of this name does not have it.
         """
         raise Unsupported(f"the driver {self.name!r} cannot work in another namespace")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from .frozen import frozen
-from .links import link_key
+from .links import Veth, link_key
 from .noun import Key, Noun
 
 
@@ -23,7 +23,8 @@ class Namespace(Noun):
     namespaces themselves share the names, and nothing else.
 
     Snapshots contain those with an alias.  Removing it removes its name, and the links in
-    it once no process is in it.
+    it once no process is in it.  One whose alias is another, or that has none, is somebody
+    else's: ``Missing``, and it stays.
     """
 
     rank: ClassVar[int] = 8
@@ -68,22 +69,26 @@ class Attached(Noun):
 
 @frozen()
 class Inside(Noun):
-    """A noun in another namespace of the host.  Use it with ``find`` only, like ``Path``."""
+    """A noun in another namespace of the host.  Use it with ``find`` only, like ``Path``.
+
+    It is in that very namespace, alias included: in another one of its name nothing is found,
+    and nothing is changed.
+    """
 
     # After the veth pairs that lead inside; in the order given.
     rank: ClassVar[int] = 31
     capability: ClassVar[str] = "CAP_SYS_ADMIN"  # to enter the namespace
     changeable: ClassVar[frozenset[str]] = frozenset({"what"})
 
-    namespace: str
+    namespace: Namespace
     what: Noun
 
     def make_key(self) -> Key:
-        return ("inside", self.namespace, *self.what.key)
+        return ("inside", self.namespace.name, *self.what.key)
 
     @property
     def within(self) -> Key:
-        return namespace_key(self.namespace)
+        return namespace_key(self.namespace.name)
 
     def differences(self, found: Noun) -> frozenset[str]:
         if isinstance(found, Inside) and not self.what.differences(found.what):
@@ -91,7 +96,22 @@ class Inside(Noun):
         return frozenset({"what"})
 
     def to_dict(self) -> dict[str, Any]:
-        return {"noun": "Inside", "namespace": self.namespace, "what": self.what.to_dict()}
+        return {"noun": "Inside", "namespace": self.namespace.name, "what": self.what.to_dict()}
 
     def __str__(self) -> str:
-        return f"in {self.namespace}: {self.what}"
+        return f"in {self.namespace.name}: {self.what}"
+
+
+def namespace_of(noun: Noun) -> str | None:
+    """Return the name of the namespace without which the noun cannot be there, or None.
+
+    That is a ``Namespace`` itself, what is ``Inside`` it, and a veth that leads into it.
+    """
+    match noun:
+        case Namespace(name=name):
+            return name
+        case Inside(namespace=namespace):
+            return namespace.name
+        case Veth(peer_namespace=name):
+            return name
+    return None

@@ -143,7 +143,7 @@ class Concentrator:
 
     def nouns(self) -> tuple[Noun, ...]:
         """What the kernel and the firewall hold for it, its subnets' bridges excepted."""
-        link, inside = self.link.name, self.netns
+        link = self.link.name
         within: list[Noun] = [
             Attached(link=UPLINK),
             *(Address(link=UPLINK, address=ip_interface(ip)) for ip in self.own),
@@ -167,7 +167,7 @@ class Concentrator:
             self._isolation(),
             *(self._kept_apart() if self.apart else ()),
             *self._proxies(),
-            *(Inside(namespace=inside, what=noun) for noun in within),
+            *(Inside(namespace=self.namespace, what=noun) for noun in within),
             *self.plugs.values(),
             # A connection of which the host sees one side's frames alone is invalid to it.
             *(Untracked(owner=self.owner, link=plug.name) for plug in self.plugs.values()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from operator import attrgetter
 
 from snnet.contract import (
@@ -25,15 +25,15 @@ _rank = attrgetter("noun.rank")
 """The rank of an operation's noun."""
 
 
-def plan(found: Nouns, wanted: Nouns) -> Plan:
+def plan(found: Nouns, wanted: Nouns, broken: Collection[Key] = ()) -> Plan:
     """Return the operations that turn ``found`` into ``wanted``, in a safe order.
 
     Both must have the same scope: what is found and not wanted is removed.  Removals
     come first, dependents before what they depend on; then changes and additions in
     the opposite order.  If everything is removed, an object that the kernel removes
     with its link needs no operation.  In other plans everything that would be lost on
-    the way is removed by an operation, so that a rollback restores it.  If nothing
-    differs, the plan is empty.
+    the way is removed by an operation, so that a rollback restores it.  What is found and
+    ``broken`` is replaced although it looks as wanted.  If nothing differs, the plan is empty.
     """
     if not wanted:
         gone = [Remove(old) for old in found.values() if old.within not in found]
@@ -44,7 +44,7 @@ def plan(found: Nouns, wanted: Nouns) -> Plan:
     removed: list[Operation] = [Remove(old) for key, old in found.items() if key not in wanted]
     made: list[Operation] = []
     different: dict[Key, frozenset[str]] = {}
-    stranded: set[Key] = set()
+    stranded = {key for key in broken if key in found and key in wanted}
     for key, noun in wanted.items():
         if (old := found.get(key)) is None:
             if type(noun) is Namespace:

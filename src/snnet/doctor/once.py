@@ -59,8 +59,8 @@ class Once(Driver):
     def find(self, noun: Noun) -> Noun | None:
         return self._inner.find(noun)
 
-    def inside(self, namespace: str) -> AbstractContextManager[Driver]:
-        return self._inner.inside(namespace)
+    def inside(self, namespace: str, alias: str | None = None) -> AbstractContextManager[Driver]:
+        return self._inner.inside(namespace, alias)
 
     def perform(self, operation: Operation) -> None:
         raise Unsupported(f"cannot {operation}: this backend only looks", operation=operation)

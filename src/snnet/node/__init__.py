@@ -8,8 +8,8 @@ drivers change the host.
   ``steps.py``: many calls at once.  ``scopes.py``: the control of one DHCP scope.
 - ``engine.py`` runs what ``call.py`` defines: ``claims.py``, ``deadline.py``, ``news.py``,
   ``outbox.py``, ``results.py``.
-- ``host.py``: the look at the host: ``listing.py``, ``seen.py``, ``taken.py``, ``inputs.py``,
-  ``parameters.py``, ``rivals.py``.
+- ``host.py``: the look at the host: ``listing.py``, ``seen.py``, ``taken.py``, ``spaces.py``,
+  ``inputs.py``, ``parameters.py``, ``rivals.py``.
 - ``drivers.py``, ``opening.py``: the drivers of a node.  ``sysctls.py``, ``insides.py`` and
   ``docker_user.py`` are drivers themselves, on ``over_backend.py``; ``migration.py`` takes rules
   over from another firewall.

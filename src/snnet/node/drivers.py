@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, repeat
+from operator import attrgetter
 
 from snnet.backends.iproute2 import render
 from snnet.contract import (
@@ -19,6 +20,7 @@ from snnet.contract import (
     IPAddress,
     Key,
     Missing,
+    Namespace,
     Noun,
     Operation,
     Outcome,
@@ -27,6 +29,7 @@ from snnet.contract import (
     SnnetError,
     State,
     Unsupported,
+    namespace_of,
     raised_from,
 )
 
@@ -36,6 +39,12 @@ from .sysctls import SharedSysctls
 
 ASKING = 0.3
 """Seconds to wait for hosts that have an address already; each is asked three times."""
+
+
+_noun = attrgetter("noun")
+
+_HERE = (None, False)
+"""The place of an operation in a plan without namespaces."""
 
 
 class Drivers:
@@ -126,15 +135,28 @@ class Drivers:
         check: Check | None = None,
         keep_going: bool = False,
     ) -> None:
-        """Like ``Driver.apply``, each operation by its own driver, in the same order."""
-        carriers = [self._by_noun[type(one.noun)] for one in operations]
+        """Like ``Driver.apply``, each operation by its own driver, in the same order.
+
+        What is to be in a namespace that could not be added is not carried out: another
+        namespace may have the name.
+        """
+        kinds = [*map(type, map(_noun, operations))]
+        carriers = map(self._by_noun.__getitem__, kinds)
+        places = map(_place, operations) if Namespace in kinds else repeat(_HERE)
+        lost = set[str | None]()
         first = 0
-        for driver, run in groupby(carriers):
+        for (driver, (space, makes)), run in groupby(zip(carriers, places)):  # noqa: B905
             end = first + len(list(run))
             part = operations[first:end]
-            driver.apply(part, check=check, keep_going=keep_going, into=outcome, first=first)
+            if space in lost:
+                errors = (Missing(f"cannot {one}: there is no namespace {space}") for one in part)
+                outcome.errors.update(enumerate(errors, first))
+            else:
+                driver.apply(part, check=check, keep_going=keep_going, into=outcome, first=first)
             if outcome.errors and not keep_going:
                 return
+            if makes and first in outcome.errors:
+                lost.add(space)
             first = end
 
     def undo(self, plan: Plan, outcome: Outcome, error: BaseException, what: str) -> None:
@@ -221,6 +243,12 @@ class Drivers:
     def preview(self, plan: Plan) -> Plan:
         """Return the same plan, which can print itself as shell commands."""
         return Plan(plan.operations, render=Commands(self, plan.operations))
+
+
+def _place(operation: Operation) -> tuple[str | None, bool]:
+    """Return the namespace that an operation is about, and whether it adds it."""
+    noun = operation.noun
+    return namespace_of(noun), isinstance(noun, Namespace) and isinstance(operation, Add)
 
 
 class Commands:

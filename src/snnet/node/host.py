@@ -146,14 +146,16 @@ class HostView:
         return self._drivers.find(nouns)
 
     def find_ours(self, nouns: Collection[Noun]) -> dict[Key, Noun]:
-        """Like ``find``, without links of others that have a name of ours, and what is on them."""
+        """Like ``find``, without what others have under names of ours, and what is in or on it."""
         found, owner = self._drivers.find(nouns), self.site.owner
         foreign = {
             noun.key
             for noun in nouns
-            if isinstance(link := found.get(noun.key), Link)
-            and link != noun
-            and not ids.is_ours(link, owner)
+            if (one := found.get(noun.key)) != noun
+            and (
+                (isinstance(one, Link) and not ids.is_ours(one, owner))
+                or (isinstance(one, Namespace) and not ids.space_of(one, owner))
+            )
         }
         return {key: noun for key, noun in found.items() if not foreign & {key, noun.within}}
 

@@ -314,6 +314,7 @@ class Node(ABC, Generic[R]):
             nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())
         with engine.look(deadline):
             return [
+                *draft.taken,
                 *taken_away(draft.plan, host, nouns),
                 *differences(draft.plan),
                 *warnings,

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from snnet.contract import Incomplete, Noun, Nouns, SnnetError
+from snnet.contract import Incomplete, Noun, Nouns, SnnetError, keyed
 
 from .call import Call, R
 from .deadline import Deadline
 from .engine import Engine
 from .news import Whole
 from .results import Reconciled, ReconciledItem
+from .spaces import cut_off
 
 T = TypeVar("T")
 
@@ -72,7 +73,9 @@ class Steps(Generic[R]):
         with self.engine.look(self._deadline, self._whole) as host:
             there = self._there
             if there is None:
-                there = self._there = host.seen(self.engine.records).ours
+                there = host.seen(self.engine.records).ours
+                broken = cut_off(host, there, keyed(self.engine.records.nouns()))
+                self._there = there = {key: there[key] for key in there.keys() - broken}
             return not any(
                 key not in there or noun.differences(there[key])
                 for key, noun in host.carried(nouns).items()

@@ -25,7 +25,7 @@ from snnet.contract import (
 from .steps import add, remove
 from .topology import Vnic
 
-SPACE = Namespace(name="space")
+SPACE = Namespace(name="space", alias="ours")
 ACROSS = Veth(name="near", peer="far", peer_namespace="space")
 
 

@@ -57,7 +57,7 @@ from .faults import Faults
 from .journal import FakeJournal
 from .kinds import KINDS
 from .links import LinkRules
-from .namespaces import AttachmentRules, NamespaceRules
+from .namespaces import AttachmentRules, NamespaceRules, check_same
 from .neighbours import BridgeFdbRules, FdbRules, NeighbourRules, ProxyRules
 from .paths import PathRules, path_to
 from .refusal import Refusal
@@ -161,6 +161,8 @@ class FakeKernel(FakeDriver, Host):
         """
         wanted = tuple(self.carries if types is None else types)
         found = super().snapshot(wanted)
+        if issubclass(Namespace, wanted):
+            found = {key: noun for key, noun in found.items() if not _is_unmarked(noun)}
         if issubclass(Address, wanted):
             for key in [key for key, noun in found.items() if _is_automatic(noun)]:
                 del found[key]
@@ -205,7 +207,9 @@ class FakeKernel(FakeDriver, Host):
         return FakeAlarm(self.state.changes)
 
     @contextlib.contextmanager
-    def inside(self, namespace: str) -> Iterator[Driver]:
+    def inside(self, namespace: str, alias: str | None = None) -> Iterator[Driver]:
+        if alias is not None:
+            check_same(Namespace(name=namespace, alias=alias), self.state)
         yield self.namespace(namespace)
 
     # -- namespaces --------------------------------------------------------------------
@@ -382,6 +386,10 @@ def _nobody(link: str, addresses: Collection[IPAddress], source: IPAddress) -> s
 
 def _is_automatic(noun: Noun) -> bool:
     return isinstance(noun, Address) and is_automatic(noun.address)
+
+
+def _is_unmarked(noun: Noun) -> bool:
+    return isinstance(noun, Namespace) and not noun.alias
 
 
 def _as_error(refusal: Refusal, what: str) -> SnnetError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from snnet.contract import Attached, Link, Namespace
+from snnet.contract import Attached, Link, Missing, Namespace
 
 from .links import LinkRules
 from .refusal import Refusal
@@ -13,6 +13,19 @@ from .state import State
 
 NAME_MAX = 255
 """The longest name of a file (NAME_MAX, linux/limits.h)."""
+
+
+_ANOTHER = "no such namespace, or another one has its name"
+
+
+def check_same(noun: Namespace, state: State) -> None:
+    """Raise ``Missing`` if there is no such namespace, or another one with its name."""
+    if not _is_same(noun, state):
+        raise Missing(f"namespace {noun.name}: {_ANOTHER}")
+
+
+def _is_same(noun: Namespace, state: State) -> bool:
+    return bool(noun.alias) and state.nouns.get(noun.key) == noun
 
 
 class NamespaceRules:
@@ -35,9 +48,8 @@ class NamespaceRules:
         raise Refusal("EOPNOTSUPP", "a namespace cannot be changed in place")
 
     def remove(self, noun: Namespace) -> None:
-        found = self._state.nouns.get(noun.key)
-        if found != noun:
-            raise Refusal("ENOENT", "no such namespace, or another one has its name")
+        if not _is_same(noun, self._state):
+            raise Refusal("ENOENT", _ANOTHER)
         child = self._state.children[noun.name]
         for name in list(child.far):
             LinkRules(child).vanish(name)

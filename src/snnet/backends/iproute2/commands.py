@@ -384,6 +384,6 @@ def _(noun: Attached, operation: Operation) -> Iterator[Command]:
 def _(noun: Inside, operation: Operation) -> Iterator[Command]:
     for words in commands(inner(operation)):
         if words[0] == "ip":
-            yield ["ip", "-n", noun.namespace, *words[1:]]
+            yield ["ip", "-n", noun.namespace.name, *words[1:]]
         else:
-            yield ["ip", "netns", "exec", noun.namespace, *words]
+            yield ["ip", "netns", "exec", noun.namespace.name, *words]

@@ -68,8 +68,34 @@ class NamespaceTests(BackendTests):
     def test_only_the_same_one_is_removed(self, place: Place, space: Namespace) -> None:
         """A namespace with another alias is not the noun's: ``Missing``, and it stays."""
         assert refused(place, Remove(replace(space, alias="another"))) is Missing
+        assert refused(place, Remove(replace(space, alias=""))) is Missing
         assert refused(place, Remove(replace(space, name=f"{NAME}-no"))) is Missing
         assert is_there(place, space)
+
+    def test_only_the_same_one_is_entered(self, place: Place, space: Namespace) -> None:
+        """``inside`` with an alias is ``Missing`` where the namespace has another alias."""
+        with place.driver.inside(NAME, space.alias) as inside:
+            assert inside.find(Link(name="lo")) is not None
+        for alias in ("another", ""):
+            with pytest.raises(Missing), place.driver.inside(NAME, alias):
+                pass
+
+    def test_one_without_an_alias_is_anybodys(self, place: Place) -> None:
+        """It is found, and keeps its name; it is not in a snapshot, and not removed."""
+        need(place, SPACE)
+        from_outside(place, f"netns add {NAME}")
+        try:
+            bare = Namespace(name=NAME)
+            assert place.driver.find(SPACE) == bare
+            assert bare.key not in place.driver.snapshot([Namespace])
+            assert refused(place, Add(SPACE)) is Exists
+            for alias in ("", SPACE.alias):
+                assert refused(place, Remove(replace(SPACE, alias=alias))) is Missing
+                with pytest.raises(Missing), place.driver.inside(NAME, alias):
+                    pass
+            assert place.driver.find(SPACE) == bare
+        finally:
+            from_outside(place, f"netns delete {NAME}")
 
     def test_a_veth_leads_inside(self, place: Place, space: Namespace) -> None:
         """The other end is in the namespace, down; both ends have their MTU."""

@@ -31,6 +31,7 @@ from ..call import Call, Done, Draft, Mode
 from ..claims import Claim, Held, Thing
 from ..host import HostView
 from ..results import Event
+from ..spaces import cut_off
 from .host_ports import check_free_ports
 from .local import found_of, mesh_wire, open_bridge
 
@@ -151,7 +152,7 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
         for subnet in known.closing:
             found |= found_of(subnet, host)
         return SetDraft(
-            make_plan(found, wanted),
+            make_plan(found, wanted, cut_off(host, found, wanted)),
             {CONCENTRATORS: {*found, *wanted}},
             one=one,
             opened=[part.subnet for part in parts.values()],

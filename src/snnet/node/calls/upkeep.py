@@ -42,6 +42,7 @@ from ..call import Call, Done, Draft, Mode, R
 from ..claims import WHOLE_NODE, Claim, Held
 from ..host import HostView
 from ..results import Event, Report
+from ..spaces import cut_off, without_taken
 from ..taken import lost_alias, misnamed
 
 
@@ -56,10 +57,14 @@ class ReadDraft(Draft, Generic[R]):
     """Nodes that the caller may mean instead of this one, which has nothing itself."""
     replaceable: list[Change] = field(default_factory=list)
     """Links of guests that only a replacement would repair."""
+    taken: list[str] = field(default_factory=list)
+    """A line for each namespace whose name leads elsewhere."""
 
 
 @dataclass(slots=True)
 class RepairDraft(Draft):
+    taken: list[str] = field(default_factory=list)
+    """A line for each namespace whose name leads elsewhere."""
     macvtaps: list[Macvtap] = field(default_factory=list)
     """The macvtaps that the repair made, as they are on the host."""
     rules: dict[Key, Rule] = field(default_factory=dict)
@@ -110,7 +115,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         seen = host.settled(known) if self._changes else host.seen(known)
         ours = seen.ours
         records, useless = known.read(ours, host.remembered())
-        plan, left = Plan(), list[Change]()
+        plan, left, taken = Plan(), list[Change](), list[str]()
         if self._changes:
             nouns = host.carried(records.nouns(), ours)
             wanted = {key: noun for key, noun in nouns.items() if key not in useless}
@@ -121,7 +126,9 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
             wanted, left = keep_held(found, wanted)
             # A process that was killed may have made a link without turning IPv6 off there.
             changed, parameters = host.parameters(records, ours)
-            plan = make_plan(found | changed, wanted | parameters)
+            found, wanted, taken = without_taken(host, found, wanted)
+            broken = cut_off(host, found, wanted)
+            plan = make_plan(found | changed, wanted | parameters, broken)
             check_kind(plan, host)
         return ReadDraft(
             plan,
@@ -129,6 +136,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
             found_strays=seen.strays,
             records=records,
             replaceable=left,
+            taken=taken,
             others=[] if ours else _others(host),
         )
 
@@ -141,7 +149,8 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
         ]
         lost = [lost_alias(noun) for noun in draft.ours.values() if lost_its_alias(noun)]
         report = Report(
-            orphans=[*records.orphans, *strays, *lost, *left, *records.gaps()], others=draft.others
+            orphans=[*records.orphans, *strays, *lost, *left, *draft.taken, *records.gaps()],
+            others=draft.others,
         )
         report.orphans += exposed(draft.plan, draft.ours)
         report.account(draft.plan, done.outcome)
@@ -184,7 +193,9 @@ class Repair(Call[R, R, RepairDraft, Report]):
         found, parameters = host.parameters(known, seen.ours)
         kept = of_lost_aliases(seen.ours, wanted)
         ours = {key: noun for key, noun in seen.ours.items() if key not in kept}
-        return RepairDraft(make_plan(ours | found, wanted | parameters), rules=rules)
+        ours, wanted, taken = without_taken(host, ours, wanted)
+        plan = make_plan(ours | found, wanted | parameters, cut_off(host, ours, wanted))
+        return RepairDraft(plan, taken=taken, rules=rules)
 
     def inspect(self, draft: RepairDraft, host: HostView) -> None:
         """Learn the indexes that the kernel gave: those of macvtaps name their devices."""
@@ -198,7 +209,7 @@ class Repair(Call[R, R, RepairDraft, Report]):
         for link in draft.macvtaps:
             records.reindex(link)
         records.take_rules({key: rule for key, rule in draft.rules.items() if key not in done.left})
-        report = Report()
+        report = Report(orphans=[*draft.taken])
         report.account(draft.plan, done.outcome)
         return report, []
 
