@@ -64,7 +64,10 @@ def test_a_container_that_starts_again_at_once_is_attached(lan: Lan) -> None:
 def test_only_the_end_of_the_vnic_is_configured(lan: Lan) -> None:
     """A link of its name in the container that is something else's stays as it is."""
     lan.snnet("network create web --subnet 10.1.0.0/24")
-    lan.container("c1")
+    one = lan.container("c1")
+    said = lan.try_snnet(f"vnic attach c1 --netns {one} --as eth1")
+    assert said.returncode == 1
+    assert "is in that namespace as eth0: say --as eth0" in said.stderr
     other = lan.namespace("other")
     lan.inside(other, "ip link add eth0 type veth peer name far")
     said = lan.try_snnet(f"vnic attach c1 --netns {other}")

@@ -342,6 +342,12 @@ def test_null_leaves_the_choice_to_the_cluster(cluster: Cluster) -> None:
     assert cluster.update_vnic("acme", "v1", ip=None).ip == vnic.ip
 
 
+def test_a_file_cannot_say_who_manages_a_vnic(cluster: Cluster) -> None:
+    file = [{"kind": "vnic", "tenant": "acme", "name": "v1", "network": "web", "managed_by": "x"}]
+    with pytest.raises(InvalidRequest, match="managed_by: unknown field of a vnic"):
+        cluster.apply(file)
+
+
 def test_a_mark_of_the_cluster_cannot_be_changed(cluster: Cluster) -> None:
     with pytest.raises(InvalidRequest, match="closing: a network has no such field to change"):
         cluster.update_network("acme", "web", closing=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -250,6 +251,85 @@ def test_a_mac_belongs_to_one_vnic_of_a_network(cluster: Cluster) -> None:
     cluster.create_vnic("v3", tenant="acme", network="db", mac="02:00:00:00:00:09")
     cluster.delete_vnic("acme", "v2")
     cluster.create_vnic("v4", tenant="acme", network="web", mac="02:00:00:00:00:09")
+
+
+def test_an_address_whose_mac_is_taken_is_not_chosen(cluster: Cluster) -> None:
+    """It may be asked for with another MAC, and is free once the other one is gone."""
+    cluster.create_vnic("v1", tenant="acme", network="web", mac="02:00:0a:01:00:03", ip="10.1.0.9")
+    taken = pytest.raises(
+        Conflict, match=r"MAC 02:00:0a:01:00:03, that of 10.1.0.3, belongs to vnic 'v1': choose"
+    )
+    with taken:
+        cluster.create_vnic("v2", tenant="acme", network="web", ip="10.1.0.3")
+    made = [cluster.create_vnic(name, tenant="acme", network="web") for name in ("v2", "v3")]
+    assert [str(vnic.ip[0]) for vnic in made] == ["10.1.0.2", "10.1.0.4"]
+    own = cluster.create_vnic("v4", tenant="acme", network="web", mac="02:00:00:00:00:07")
+    assert str(own.ip[0]) == "10.1.0.3"
+    cluster.delete_vnic("acme", "v4")
+    with taken:
+        cluster.create_vnic("v5", tenant="acme", network="web", ip="10.1.0.3")
+    with Cluster(cluster.registry) as another:
+        with pytest.raises(Conflict, match=r"^10.1.0.2 belongs to vnic 'v2': choose another"):
+            another.create_vnic("v5", tenant="acme", network="web", ip="10.1.0.2")
+        another.delete_vnic("acme", "v1")
+    assert cluster.create_vnic("v5", tenant="acme", network="web", ip="10.1.0.3").ip
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"mac": "02:00:00:00:00:09"}, {"mac": "02:00:00:00:00:09"}),
+        ({"mac": "02:00:0a:01:00:02", "ip": "10.1.0.9"}, {}),
+        ({}, {"mac": "02:00:0a:01:00:02"}),
+        ({"ip": "10.1.0.7"}, {"mac": "02:00:0a:01:00:07"}),
+        ({"mac": "02:00:0a:01:00:07"}, {"ip": "10.1.0.7"}),
+    ],
+)
+def test_clients_at_once_do_not_share_a_mac(
+    cluster: Cluster, first: dict[str, Any], second: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one decides again when the first has committed in between."""
+    commit = cluster.registry.commit
+
+    def late(*arguments: Any) -> int:
+        monkeypatch.setattr(cluster.registry, "commit", commit)
+        with Cluster(cluster.registry) as another:
+            another.create_vnic("v1", tenant="acme", network="web", **first)
+        return commit(*arguments)
+
+    cluster.create_vnic("v0", tenant="acme", network="web", ip="10.1.0.50")  # it knows the network
+    monkeypatch.setattr(cluster.registry, "commit", late)
+    with suppress(Conflict):
+        cluster.create_vnic("v2", tenant="acme", network="web", **second)
+    macs = [vnic.guest_mac for vnic in cluster.list_vnics("acme")]
+    assert len({*macs}) == len(macs) >= 2
+    cluster.delete_network("acme", "web", force=True)
+    assert not [key for key in cluster.registry.read("").entries if "acme" in key]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mac": "FE:00:00:00:00:01"}, "mac: fe:00:00:00:00:01 is reserved: MACs that begin with"),
+        ({"owner": "-1"}, "owner: -1 is not a whole number from 0 to 4294967294"),
+        ({"owner": "4294967295"}, "owner: 4294967295 is not a whole number"),
+        ({"owner": "9" * 5000}, "owner: 9+ is not a whole number"),
+        ({"owner": "root", "role": "container"}, "owner: only the tap of a VM has an owner"),
+    ],
+)
+def test_what_no_host_can_make_is_refused_at_once(
+    cluster: Cluster, fields: dict[str, Any], message: str
+) -> None:
+    asked = {"tenant": "acme", "network": "web", **fields}
+    with pytest.raises(InvalidRequest, match=message):
+        cluster.create_vnic("v1", **asked)
+    with pytest.raises(InvalidRequest, match=message):
+        cluster.apply([{"kind": "vnic", "name": "v1", **asked}])
+    cluster.create_vnic("v1", tenant="acme", network="web", role=fields.get("role", "vm"))
+    if "mac" not in fields:
+        with pytest.raises(InvalidRequest, match=message):
+            cluster.update_vnic("acme", "v1", owner=fields["owner"])
+    assert cluster.create_vnic("v2", tenant="acme", network="web", owner="1000").owner == 1000
 
 
 @pytest.mark.parametrize("extra", ["10.1.0.1", "10.1.0.0/24", "0.0.0.0/0", "224.0.0.1"])

@@ -621,7 +621,27 @@ def test_a_mac_that_another_container_has(host: Host) -> None:
     second = host.docker.address(pool)
     with pytest.raises(Refused, match="MAC 02:00:00:00:00:09 belongs to vnic 'docker-1111"):
         host.docker.create_endpoint(NETWORK, "2" * 64, second, "02:00:00:00:00:09")
+    with pytest.raises(Conflict, match="MAC 02:00:00:00:00:09 belongs to vnic 'docker-1111"):
+        host.cluster.create_vnic("v1", network="web", mac="02:00:00:00:00:09")
     host.docker.release(pool, second)
     host.remove(pool, "1", first)
+    host.remove_network(pool)
+    host.is_empty()
+
+
+def test_a_mac_that_a_vm_has(host: Host) -> None:
+    """Also one that Docker did not ask for: it belongs to the container's address."""
+    pool = host.network()
+    given = host.docker.address(pool)
+    host.cluster.create_vnic("v1", network="web", node="cn-9", mac="02:00:0a:01:00:02")
+    with pytest.raises(Refused, match=r"MAC 02:00:0a:01:00:02, that of 10.1.0.2, belongs to vnic"):
+        host.docker.create_endpoint(NETWORK, "1" * 64, given)
+    host.docker.release(pool, given)
+    host.cluster.create_vnic("v2", network="web", node="cn-9", mac="02:00:0a:01:00:04")
+    address = host.run(pool, "3")
+    assert address == "10.1.0.5", "not the next one, whose MAC v2 has"
+    host.remove(pool, "3", address)
+    for name in ("v1", "v2"):
+        host.cluster.delete_vnic("default", name)
     host.remove_network(pool)
     host.is_empty()

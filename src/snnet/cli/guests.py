@@ -87,16 +87,22 @@ def _bring(vnic: Vnic, device: str, target: int) -> None:
     """Have the container's end in the namespace, as ``device``; wait where the agent makes it."""
     peer = str(vnic.status.details["peer_name"])
     end = time.monotonic() + HEALING
-    while not _is_there(vnic, device, target):
+    while device not in (there := _names(vnic, target)):
         if _find(peer) is not None:
             # A descriptor of ours: ip(8) knows namespaces by name, pid or path.
             path = f"/proc/{os.getpid()}/fd/{target}"
             run(["ip", "link", "set", "dev", peer, "netns", path, "name", device])
             return
+        if there:
+            raise Conflict(
+                f"the container's end of {vnic.title} is in that namespace as {there[0]}: say "
+                f"--as {there[0]}, or rename it there first"
+            )
         if time.monotonic() > end:
             raise Conflict(
-                f"the container's end of {vnic.title}, {peer}, is neither on this host nor is it "
-                f"{device} in that namespace: it is in another container"
+                f"the container's end of {vnic.title}, {peer}, is neither on this host nor in that "
+                f"namespace with the MAC {vnic.guest_mac}: it is in another container, or has "
+                "another MAC"
             )
         time.sleep(0.1)
 
@@ -110,12 +116,10 @@ def _is_here(vnic: Vnic) -> bool:
     return vnic.node is not None and str(ids.Owner("cn", vnic.node)) in owners
 
 
-def _is_there(vnic: Vnic, device: str, target: int) -> bool:
-    """Whether the device in the namespace is the VNIC's end, by its MAC."""
-    found = run(["ip", "-json", "link", "show", "dev", device], netns=target, check=False)
-    if found.returncode:
-        return False
-    return bool(json.loads(found.stdout)[0].get("address") == vnic.guest_mac)
+def _names(vnic: Vnic, target: int) -> list[str]:
+    """What the VNIC's end is called in the namespace, by its MAC; empty if it is not there."""
+    links = json.loads(run(["ip", "-json", "link", "show", "type", "veth"], netns=target).stdout)
+    return [link["ifname"] for link in links if link.get("address") == vnic.guest_mac]
 
 
 def _find(link: str) -> int | None:

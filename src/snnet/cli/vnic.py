@@ -48,13 +48,9 @@ SUMMARY = "{ip}, {mac}, link {link_name} on {node}"
 _NAME = click.argument("name", shell_complete=complete("vnics"))
 
 
-def _user(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
-    return int(value) if value and value.isdecimal() else value
-
-
 def owner_option(text: str) -> Callable[[F], F]:
     """``--owner``: a user by name or number."""
-    return click.option("--owner", callback=_user, help=text)
+    return click.option("--owner", help=text)
 
 
 def policy_options(*, more: str, checked: str, limit: str) -> Callable[[F], F]:
@@ -137,7 +133,7 @@ def create(
     mac: str | None,
     role: str,
     mtu: int | None,
-    owner: int | str | None,
+    owner: str | None,
     extra: tuple[str, ...],
     anti_spoofing: bool | None,
     groups: tuple[str, ...],
@@ -237,7 +233,7 @@ def update(
     name: str,
     node: str | None,
     mtu: int | None,
-    owner: int | str | None,
+    owner: str | None,
     extra: tuple[str, ...],
     no_extra: bool,
     anti_spoofing: bool | None,

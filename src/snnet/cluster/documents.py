@@ -21,7 +21,6 @@ from snnet.checks import (
     check_families,
     check_id,
     check_int,
-    check_mac,
     check_many,
     check_mtu,
     check_network,
@@ -35,7 +34,7 @@ from snnet.contract.addresses import gateway_of
 from snnet.contract.keywords import refuse_unknown
 from snnet.contract.shaping import check_rate
 from snnet.contract.values import plain_text
-from snnet.core.addressing import check_public, check_subnets, mac_for
+from snnet.core.addressing import check_guest_mac, check_public, check_subnets, mac_for
 from snnet.core.ports import check_ports
 
 from .problems import check_document, check_fields, optional
@@ -211,6 +210,8 @@ def _role(value: Any, name: str) -> VnicRole:
 
 
 def _owner(value: Any, name: str) -> str | int:
+    if isinstance(value, str) and value.lstrip("+-").isdecimal():
+        return check_uid(int(value[:20]), name)  # no uid is longer
     return plain_text(value) if isinstance(value, str) and value else check_uid(value, name)
 
 
@@ -262,7 +263,8 @@ class Vnic(Wanted):
     """
 
     kind: ClassVar[str] = "vnic"
-    fixed: ClassVar[frozenset[str]] = frozenset({"network", "role", "ip", "mac", "managed_by"})
+    fixed: ClassVar[frozenset[str]] = frozenset({"network", "role", "ip", "mac"})
+    marks: ClassVar[frozenset[str]] = frozenset({"managed_by"})
     chosen: ClassVar[frozenset[str]] = frozenset({"node", "ip"})
 
     network: str = ""
@@ -287,7 +289,7 @@ class Vnic(Wanted):
             "node": optional(check_id),
             "role": _role,
             "ip": _addresses,
-            "mac": optional(check_mac),
+            "mac": optional(check_guest_mac),
             "mtu": optional(check_mtu),
             "owner": optional(_owner),
             "extra_addresses": lambda value, name: check_many(value, name, check_block),

@@ -142,6 +142,14 @@ def fence(tenant: str) -> str:
     return f"{ROOT}claims/tenants/{tenant}/"
 
 
+def macs(tenant: str, network: str) -> str:
+    """The document that every creation of a VNIC with a MAC of its own rewrites.
+
+    A creation that was decided without knowing that MAC cannot be committed.
+    """
+    return f"{ROOT}claims/macs/{tenant}/{network}/"
+
+
 def node(name: str) -> str:
     return f"{NODES}{name}/"
 

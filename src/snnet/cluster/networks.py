@@ -142,7 +142,8 @@ def deletion(closing: Network, reading: Reading) -> Draft[Network]:
     if not entry.document.get("closing"):
         raise Conflict(f"another client keeps {network.title}: try again")
     fence = keys.fence(network.tenant)
-    claims = [
+    claims = [keys.macs(network.tenant, network.name)]
+    claims += [
         claim
         for claim, entry in reading.entries.items()
         if claim.startswith(keys.TUNNEL_KEYS)

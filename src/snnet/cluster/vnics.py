@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from snnet.contract import Conflict, Delete, Put, Reading
+from snnet.config import VnicRole
+from snnet.contract import Conflict, Delete, InvalidRequest, Put, Reading
+from snnet.contract.addresses import address_of
 from snnet.contract.registries import Write
 from snnet.core.addressing import check_extra
 
 from . import keys, stored
-from .addresses import holder
+from .addresses import AddressPool, is_rival, mac_taken
 from .claims import Id, id_of
 from .documents import Forward, Network, PublicIp, Vnic
 from .drafts import Draft, check_same, seen
@@ -26,13 +28,23 @@ def repeated(old: Vnic, wanted: Vnic, given: frozenset[str]) -> Draft[Vnic]:
     return Draft(old)
 
 
-def creation(made: Vnic, network_revision: int) -> Draft[Vnic]:
-    """Write a VNIC whose node and addresses are chosen."""
+def creation(made: Vnic, network_revision: int, pool: AddressPool) -> Draft[Vnic]:
+    """Write a VNIC whose node and addresses are chosen, of those that are free in the pool."""
     assert made.node is not None
+    if rival := pool.rival(made):  # DHCP knows guests by their MACs
+        raise mac_taken(made, rival)
     claimed = claims(made)
     draft = bare_creation(made, network_revision)
     draft.writes += claimed
     draft.expected |= {claim.key: 0 for claim in claimed}
+    fence = keys.macs(made.tenant, made.network)
+    draft.expected[fence] = pool.epoch
+    if made.mac is not None:
+        draft.writes.append(Put(fence, {}))
+        address = address_of(made.mac)
+        if address and address in pool.network.subnet[0] and not pool.has(address):
+            # Who gets this address meanwhile gets the MAC, too.
+            draft.expected.setdefault(keys.address(made.tenant, made.network, address), 0)
     return draft
 
 
@@ -51,17 +63,18 @@ def bare_creation(made: Vnic, network_revision: int) -> Draft[Vnic]:
     )
 
 
-def check_mac(wanted: Vnic, reading: Reading) -> None:
+def check_mac(made: Vnic, reading: Reading) -> None:
     """Raise Conflict if another VNIC of the network has the MAC: DHCP knows guests by it."""
-    for _, claim in keys.objects(reading.entries, keys.addresses(wanted.tenant, wanted.network)):
-        held = claim.document.get("mac") == wanted.mac and wanted.mac is not None
-        if held and claim.document.get("vnic") != wanted.name:
-            raise Conflict(f"MAC {wanted.mac} belongs to {holder(claim)}: choose another MAC")
+    for _, claim in keys.objects(reading.entries, keys.addresses(made.tenant, made.network)):
+        if is_rival(made, claim):
+            raise mac_taken(made, claim)
 
 
 def check_fits(vnic: Vnic, network: Network) -> None:
-    """InvalidRequest for extra addresses or an MTU that no VNIC of its network can have."""
+    """InvalidRequest for what no VNIC of its network and role can have."""
     check_extra(vnic.extra_addresses, network.subnet)
+    if vnic.owner is not None and vnic.role is not VnicRole.TENANT_VM:
+        raise InvalidRequest("only the tap of a VM has an owner", field="owner")
     check_mtu(network, vnic.mtu)
 
 
@@ -74,7 +87,9 @@ def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
     """Write a VNIC with other values; another node takes it from the old one."""
     assert old.node is not None
     assert new.node is not None
-    if (new.extra_addresses, new.mtu) != (old.extra_addresses, old.mtu):
+    if any(
+        getattr(new, name) != getattr(old, name) for name in ("extra_addresses", "mtu", "owner")
+    ):
         check_fits(new, needed_network(reading, new.tenant, new.network))
     before, after = (keys.vnic(vnic.node or "", vnic.tenant, vnic.name) for vnic in (old, new))
     writes: list[Write] = [Put(after, new.document())]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from snnet.contract import Conflict, Missing, Reading, Registry
 
 from . import keys, networks, rules, security, store, stored, vnics
-from .addresses import AddressPool, holder
+from .addresses import AddressPool, epoch, holder
 from .claims import Claim, Id
 from .documents import Forward, Network, PublicIp, Vnic, Wanted
 from .drafts import Draft, carry_out
@@ -66,19 +66,21 @@ class Writer:
                 return vnics.repeated(old, wanted, given)
             reading = self.registry.read(
                 keys.network(*place),
+                keys.macs(*place),
                 *(() if wanted.node else (keys.NODES, keys.ALIVE)),
                 *security.reads(wanted),
             )
             network = networks.needed_network(reading, *place)
             vnics.check_fits(wanted, network)
-            if wanted.mac is not None:
-                vnics.check_mac(wanted, self.registry.read(keys.addresses(*place)))
-            pool = self._pool(network)
+            pool = self._pool(network, epoch(reading, network))
             node = wanted.node or vnics.choose_node(
                 wanted, read_nodes(reading), socket.gethostname()
             )
             made = replace(wanted, node=node, ip=pool.choose(wanted))
-            draft = vnics.creation(made, network.revision)
+            if pool.rival(made):  # it may be gone since
+                del self._pools[place]
+                pool = self._pool(network, pool.epoch)
+            draft = vnics.creation(made, network.revision, pool)
             security.refer(made, reading, draft)
             return draft
 
@@ -88,15 +90,16 @@ class Writer:
 
         made = carry_out(self.registry, decide, stale)
         if place in self._pools:
-            self._pools[place].take(made.ip)
+            self._pools[place].take(made)
         return made
 
-    def _pool(self, network: Network) -> AddressPool:
+    def _pool(self, network: Network, since: int) -> AddressPool:
+        """What is free in a network, known at least since the last VNIC with a MAC of its own."""
         place = (network.tenant, network.name)
         pool = self._pools.get(place)
-        if pool is None or pool.network != network:
-            pool = AddressPool(network, self.registry.read(keys.addresses(*place)), self._reserved)
-            self._pools[place] = pool
+        if pool is None or pool.network != network or pool.epoch != since:
+            reading = self.registry.read(*AddressPool.reads(network))
+            pool = self._pools[place] = AddressPool(network, reading, self._reserved)
         return pool
 
     def _check_free(self, wanted: Vnic) -> None:

@@ -59,6 +59,12 @@ def ipv4_number(mac: str) -> int | None:
     return int(mac[len(IPV4_MAC) :].replace(":", ""), 16) if default else None
 
 
+def address_of(mac: str) -> IPAddress | None:
+    """Return the IPv4 address that has this default MAC, or None: an IPv6 address is not told."""
+    number = ipv4_number(mac)
+    return None if number is None else IPv4Address(number)
+
+
 GATEWAY_LINK_LOCAL = IPv6Address("fe80::1")
 """The link-local address of gateways, which no guest may use."""
 

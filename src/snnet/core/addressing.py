@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses, ip_interface
 
-from snnet.checks import Address, check_address, check_families, check_network
+from snnet.checks import Address, check_address, check_families, check_mac, check_network
 from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import gateway_of, mac_of
 from snnet.contract.dhcp import PREFIXES, is_guest_address
@@ -28,6 +28,16 @@ def mac_for(ip: Address | tuple[Address, ...]) -> str:
     With IPv6 alone it is ``02`` and the first five bytes of the SHA-256 of the address.
     """
     return mac_of(check_families(ip, "ip", check_address)[0])
+
+
+def check_guest_mac(value: object, field: str = "mac") -> str:
+    """Check a MAC that a guest can have, and return it in lower case."""
+    mac = check_mac(value, field)
+    if mac.startswith("fe"):
+        raise InvalidRequest(
+            f"{mac} is reserved: MACs that begin with fe belong to host ends of VNICs", field=field
+        )
+    return mac
 
 
 def debug_ssh_port(ip: Address) -> int:

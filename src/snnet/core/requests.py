@@ -12,7 +12,14 @@ from snnet.config import VnicConfig, VnicRole
 from snnet.contract import InvalidRequest, IPAddress, IPInterface, IPNetwork
 from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MIN, mac_of
 
-from .addressing import Addresses, Networks, check_extra, check_guest, check_subnets
+from .addressing import (
+    Addresses,
+    Networks,
+    check_extra,
+    check_guest,
+    check_guest_mac,
+    check_subnets,
+)
 from .far_ends import check_other, check_remote
 from .policies import NO_POLICY, Policy
 from .site import Site
@@ -190,11 +197,8 @@ def _guest(cfg: VnicConfig, mtu_limit: int) -> dict[str, Any]:
     if cfg.mtu is not None:
         check_mtu_limit(cfg.mtu, mtu_limit, lowest_mtu(subnets))
     _check_queues(cfg)
-    if cfg.mac is not None and cfg.mac.startswith("fe"):
-        raise InvalidRequest(
-            f"{cfg.mac} is reserved: MACs that begin with fe belong to host ends of VNICs",
-            field="mac",
-        )
+    if cfg.mac is not None:
+        check_guest_mac(cfg.mac)
     default = mac_of(ips[0])
     return {
         "id": identity,

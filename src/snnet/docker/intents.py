@@ -19,7 +19,7 @@ from snnet.cluster.addresses import holder
 from snnet.cluster.drafts import Draft, never_fits, seen
 from snnet.config import VnicRole
 from snnet.contract import Conflict, Delete, Entry, IPAddress, Put, Reading, Registry, Stale
-from snnet.contract.addresses import gateway_of
+from snnet.contract.addresses import address_of, gateway_of
 from snnet.core.addressing import mac_for
 
 from .pools import Pools
@@ -38,8 +38,8 @@ _log = logging.getLogger("snnet.docker")
 class ClusterState(State):
     """All documents of a plugin, and in the same commits what they mean for the cluster."""
 
-    batch = 10
-    """A document with its VNIC, claims and conditions takes at most 9 operations."""
+    batch = 9
+    """A document with its VNIC, claims and conditions takes at most 11 operations."""
 
     def __init__(
         self, registry: Registry, node: str, name: str, clock: Callable[[], float]
@@ -108,16 +108,20 @@ class ClusterState(State):
             managed_by=self.manager,
         )
         name = keys.vnic_name(made.tenant, made.name)
-        given = endpoint.mac != mac_for(endpoint.ips)
-        others = [keys.addresses(*endpoint.scope)] if given else []
-        reading = self._registry.read(keys.network(*endpoint.scope), name, *others)
+        scope = endpoint.scope
+        fence = keys.macs(*scope)
+        reading = self._registry.read(keys.network(*scope), name, keys.addresses(*scope), fence)
         found = networks.needed_network(reading, *endpoint.scope)
         if found.subnet != network.subnets:
             raise Conflict(f"{found.title} has another subnet now: create Docker's network again")
         if name in reading.entries:
             raise Conflict(f"{made.title} is there already: try again")
         vnics.check_mac(made, reading)
-        return vnics.bare_creation(made, found.revision)
+        draft = vnics.bare_creation(made, found.revision)
+        draft.expected |= seen(reading, [fence])
+        if made.mac != mac_for(made.ip):
+            draft.writes.append(Put(fence, {}))
+        return draft
 
     def _vnic_gone(self, endpoint: Endpoint) -> Draft[Any]:
         key = keys.vnic(self._node, endpoint.tenant_id, endpoint.vnic_id)
@@ -176,13 +180,15 @@ class ClusterState(State):
         )
 
     def claimed(self, scope: tuple[str, str]) -> set[IPAddress]:
-        """The addresses of a network that VNICs or others have, wherever they are."""
+        """The addresses of a network that VNICs or others have, or whose MACs they have."""
         claims = self._registry.read(keys.addresses(*scope)).entries.values()
-        return {
+        found = {
             _place(claim.key)[1]
             for claim in claims
             if claim.document.get("managed_by") != self.manager
         }
+        macs = (str(claim.document.get("mac")) for claim in claims)
+        return found | {ip for mac in macs if (ip := address_of(mac))}
 
     # -- repair ------------------------------------------------------------------------
 
@@ -253,5 +259,6 @@ def _place(key: str) -> Place:
 
 
 def _add(draft: Draft[None], other: Draft[Any]) -> None:
-    draft.writes += other.writes
+    # Two endpoints may rewrite the same fence.
+    draft.writes += [write for write in other.writes if write not in draft.writes]
     draft.expected |= other.expected
