@@ -40,11 +40,14 @@ def test_a_call_may_take_as_long_as_it_says(clock: list[float]) -> None:
     clock[0] += 0.25
     deadline.check()
     assert deadline.patience() == 0.25
-    clock[0] += 0.25
+    assert deadline.within(5.0) == 0.25
+    clock[0] += 0.5
+    assert deadline.within(5.0) == 0.0
     with pytest.raises(snnet.Timeout, match="it was not done within"):
         deadline.check()
     NO_LIMIT.check()
     assert NO_LIMIT.patience() is None
+    assert NO_LIMIT.within(5.0) == 5.0
 
 
 def test_who_may_cancel_is_asked_twenty_times_a_second(clock: list[float]) -> None:

@@ -17,6 +17,7 @@ import pytest
 import snnet
 from snnet.contract import Vxlan
 from snnet.core.identity import Owner
+from snnet.node.deadline import Deadline
 from snnet.node.outbox import Turn
 from snnet.node.sequences import Heard, next_epoch, note_epoch
 from tests.node.test_intents import FullDisk
@@ -341,7 +342,7 @@ def test_a_listener_may_wait_for_another_threads_call(
     fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, limited: bool
 ) -> None:
     """That call returns when its time is over; what it has to tell comes after the listener."""
-    monkeypatch.setattr("snnet.node.outbox.PATIENCE", 0.01)
+    monkeypatch.setattr("snnet.node.outbox.PATIENCE", 60.0 if limited else 0.01)
     heard: list[snnet.TunnelEventType] = []
 
     class Waits:
@@ -366,7 +367,7 @@ def test_a_slow_listener_holds_up_no_call_past_its_timeout(
     fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who called first tells what the others left, in order."""
-    monkeypatch.setattr("snnet.node.outbox.PATIENCE", 0.01)
+    monkeypatch.setattr(Deadline, "within", lambda _, seconds: 0.01)
     heard: list[snnet.TunnelEventType] = []
     began, go_on = threading.Event(), threading.Event()
 
@@ -380,13 +381,44 @@ def test_a_slow_listener_holds_up_no_call_past_its_timeout(
     caller = threading.Thread(target=node.create_vnic, args=[vm()])
     caller.start()
     assert began.wait(10)
-    node.reset_network()
-    node.create_vnic(vm(), timeout=0.5)
-    node.reset_network()
+    for call in (node.destroy_vnic, node.create_vnic, node.destroy_vnic):
+        call(vm())
     assert heard == []
     go_on.set()
     caller.join(10)
     assert heard == [ADD, DEL, ADD, DEL]
+
+
+def test_what_calls_left_is_told_once(fake: FakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tells of two subnets takes along what calls about each of them left."""
+    monkeypatch.setattr(Deadline, "within", lambda _, seconds: 0.01)
+    heard: list[tuple[str, snnet.TunnelEventType]] = []
+    slow = {("s1", kind): (threading.Event(), threading.Event()) for kind in (DEL, ADD)}
+
+    class Slow:
+        def applied(self, events: Sequence[Any]) -> None:
+            for one in [(event.subnet_id, event.type) for event in events]:
+                heard.append(one)
+                began, go_on = slow[one] if one in slow and len(heard) > 2 else (None, None)
+                if began is not None and go_on is not None:
+                    began.set()
+                    assert go_on.wait(10)
+
+    node = fake.node(listeners=[Slow()])
+    two = [vm(9), vm(9, subnet_number=2)]
+    node.create_vnics(two)
+    caller = threading.Thread(target=node.reset_network)
+    caller.start()
+    (leaving, go_on), (coming, go_on_too) = slow.values()
+    assert leaving.wait(10)
+    for cfg in two:
+        node.create_vnic(cfg)
+    go_on.set()
+    assert coming.wait(10)
+    node.create_vnic(vm(9, subnet_number=3))
+    go_on_too.set()
+    caller.join(10)
+    assert heard[2:] == [("s1", DEL), ("s2", DEL), ("s1", ADD), ("s3", ADD), ("s2", ADD)]
 
 
 def test_a_listener_that_is_interrupted_holds_nobody_up(fake: FakeWorld) -> None:
