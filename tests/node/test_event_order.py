@@ -438,6 +438,25 @@ def test_a_listener_that_is_interrupted_holds_nobody_up(fake: FakeWorld) -> None
     assert heard == [ADD, ADD]
 
 
+def test_nor_does_a_call_that_is_interrupted_while_it_waits(fake: FakeWorld) -> None:
+    heard: list[snnet.TunnelEventType] = []
+
+    class Hears:
+        def applied(self, events: Sequence[Any]) -> None:
+            heard.extend(one.type for one in events)
+
+    def interrupt(_: Deadline, seconds: float) -> float:
+        raise KeyboardInterrupt
+
+    node = fake.node(listeners=[Hears()])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Deadline, "within", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            node.create_vnic(vm())
+    node.destroy_vnic(vm(), timeout=1)
+    assert heard == [DEL]
+
+
 def test_what_is_heard_of_containers_waits_for_the_same_subnet_alone(fake: FakeWorld) -> None:
     node = fake.node(config=fake.config(mode=snnet.NetworkMode.ROUTED))
     cfgs = [container(9), container(10), container(9, subnet_number=2)]

@@ -72,15 +72,16 @@ class Outbox:
             del self._telling.later
 
     def _tell(self, turn: Turn, deadline: Deadline) -> None:
-        with self._changed:
-            first = partial(self._is_first, turn)
-            turn.left = not self._changed.wait_for(first, deadline.within(PATIENCE))
-            if turn.left:
-                return
+        left = False
         try:
-            turn.tell()
+            with self._changed:
+                first = partial(self._is_first, turn)
+                left = turn.left = not self._changed.wait_for(first, deadline.within(PATIENCE))
+            if not left:
+                turn.tell()
         finally:
-            self._end(turn)
+            if not left:
+                self._end(turn)
 
     def _is_first(self, turn: Turn) -> bool:
         for other in self._turns:
