@@ -217,6 +217,27 @@ def test_a_vnic_too_small_for_ipv6_is_as_it_should_be(
     assert node.verify() == []
 
 
+def test_what_the_path_no_longer_carries_is_named(world: World) -> None:
+    """A restart gives the subnets the MTU of now; a VNIC keeps what it was given."""
+    networks, ips = ("10.1.0.0/24", "fd00:1::/64"), ("10.1.0.10", "fd00:1::a")
+    with world.node() as node:
+        node.create_vnic(vm(9, subnet_number=2))
+        node.create_vnic(vm(10, subnet=networks, ip=ips, mtu=1300))
+    uplink = world.link("eth0")
+    assert uplink is not None
+    small = replace(uplink, mtu=1200)
+    assert world.kernel.apply([Change(small, uplink)]).error is None
+    node = world.node()
+    path = node.site.mtu
+    assert node.verify() == [
+        f"subnet s1 of tenant t1: fd00:1::/64 needs an MTU of 1280, the path carries {path}: raise "
+        "the MTU of the uplink",
+        f"VNIC v10 of subnet s1 has an MTU of 1300, the path carries {path}, so larger packets are "
+        "lost: raise the MTU of the uplink, or call update_vnic() with a lower one",
+    ]
+    node.reset_network()
+
+
 def test_the_configured_mtu_is_a_cap(world: World) -> None:
     node = world.node(config=world.config(mtu=1300))
     assert node.create_vnic(vm(9)).vnic.mtu == 1300

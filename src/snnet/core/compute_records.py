@@ -39,7 +39,7 @@ from snnet.contract.guards import GUARDS
 from .compute_places import close_lost, learn_peers, place, without_tunnel
 from .concentrator_reading import leftovers, read_concentrators
 from .concentrators import Concentrator, concentrator_thing
-from .conflicts import same_macs
+from .conflicts import over_path, same_macs
 from .events import TunnelEvent, TunnelEventType
 from .fitting import device_addresses
 from .forwarding import forwarded, versions_of
@@ -389,6 +389,7 @@ class ComputeRecords(Records):
     def warnings(self) -> Iterator[str]:
         yield from self.gaps()
         yield from same_macs(self._vnics)
+        yield from over_path(self.subnets.values(), self.vnics(), self.site.mtu)
 
 
 _BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Shaper, Redirect})

@@ -9,7 +9,15 @@ from snnet.contract import Conflict
 
 from .addressing import written
 from .groups import shared_member
-from .requests import CnciVnicRequest, GuestRequest, LocalRequest, SubnetId, TenantRequest, VnicId
+from .requests import (
+    CnciVnicRequest,
+    GuestRequest,
+    LocalRequest,
+    SubnetId,
+    TenantRequest,
+    VnicId,
+    lowest_mtu,
+)
 from .site import Site
 from .vnics import CnciVnic, TenantSubnet, Vnic
 
@@ -194,3 +202,21 @@ def same_macs(vnics: Mapping[SubnetId, Mapping[str, Vnic]]) -> Iterator[str]:
                     f"VNICs {first} and {vnic.vnic_id} of subnet {subnet[1]} "
                     f"share the MAC {vnic.mac}: their guests may not reach each other"
                 )
+
+
+def over_path(subnets: Iterable[TenantSubnet], vnics: Iterable[Vnic], mtu: int) -> Iterator[str]:
+    """Yield a warning for each subnet and VNIC for which the path's MTU (bytes) became too low."""
+    for subnet in subnets:
+        if subnet.networks and mtu < lowest_mtu(subnet.networks):
+            yield (
+                f"subnet {subnet.subnet_id} of tenant {subnet.tenant_id}: {subnet.networks[-1]} "
+                f"needs an MTU of {lowest_mtu(subnet.networks)}, the path carries {mtu}: raise the "
+                "MTU of the uplink"
+            )
+    for vnic in vnics:
+        if vnic.mtu > mtu:
+            yield (
+                f"VNIC {vnic.vnic_id} of subnet {vnic.subnet_id} has an MTU of {vnic.mtu}, the "
+                f"path carries {mtu}, so larger packets are lost: raise the MTU of the uplink, or "
+                "call update_vnic() with a lower one"
+            )
