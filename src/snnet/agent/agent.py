@@ -313,7 +313,7 @@ class Agent:
         finally:
             # Others wait for what was said; that alarms are set a little later costs nothing.
             self._watch()
-        waits = [self._statuses.retry_in]
+        waits = [self._statuses.retry_in, self._network.retry_in]
         if self._placer is not None:
             self._placer.release(self._mirror.reading(), self._sides())
             waits.append(self._placer.retry_in)
@@ -325,10 +325,10 @@ class Agent:
         said = list(waiting(wanted))
         sides = self._sides()
         kept = [tenant.tenant for tenant in wanted.tenants.values() if tenant.fits(sides)]
-        self._network.stop(sides, keep=[*kept, *wanted.held])
+        stuck = self._network.stop(sides, keep=[*kept, *wanted.held])
         parts = Parts.read(self._mirror.reading(), self.node_id, self.config)
-        said += self._compute.carry_out(wanted, parts)
-        sides = self._sides()
+        said += self._compute.carry_out(wanted, parts, stuck)
+        sides = {tenant: side for tenant, side in self._sides().items() if tenant not in stuck}
         changed = self._compute.changed
         self._network.leave({name: side for name, side in sides.items() if name in changed})
         said += self._network.carry_out(wanted.tenants, sides, self._compute.errors)

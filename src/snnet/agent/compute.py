@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from snnet.cluster import keys
@@ -40,9 +40,12 @@ class ComputeRole:
         self._met: dict[SubnetId, tuple[object, SubnetPeers]] = {}
         """What the peers of each subnet followed from, and what they were made."""
 
-    def carry_out(self, wanted: HostWanted, parts: Parts) -> list[Said]:
+    def carry_out(
+        self, wanted: HostWanted, parts: Parts, stuck: Mapping[str, SnnetError]
+    ) -> list[Said]:
         """Have exactly these VNICs, groups and concentrators; return what to say about them.
 
+        The concentrators of the tenants ``stuck`` stay, since what is in them still runs.
         In topology "mesh" ``parts`` say where the other guests are.
 
         Of concentrators the network role speaks.  A VNIC that waits for something else stays
@@ -52,14 +55,14 @@ class ComputeRole:
         damaged = {id[1:] for id in wanted.damaged if id[0] == "vnic"}
         self.node.reserve(
             lambda key: key in kept or (key[0], key[2]) in damaged,
-            concentrators=lambda key: key[0] in wanted.held,
+            concentrators=lambda key: key[0] in wanted.held or key[0] in stuck,
             groups=wanted.holds_group,
         )
         refuse_networks(wanted, self.node)
         lower = fit_mtus(wanted, self.node.site.mtu)
         done = self.node.reconcile(
             vnics=[config for _, config in wanted.vnics.values()],
-            concentrators=self._concentrators(wanted),
+            concentrators=self._concentrators(wanted, stuck),
             groups=[group for _, group in wanted.groups],
             timeout=PATIENCE,
         )
@@ -74,6 +77,7 @@ class ComputeRole:
             if item.error is not None and item.key[0] == "concentrator"
         }
         _refuse(wanted, done.failed)
+        self.errors |= stuck
         self.errors |= {
             tenant.tenant: Conflict("concentrator_pool has no free address: enlarge it")
             for tenant in wanted.tenants.values()
@@ -107,11 +111,16 @@ class ComputeRole:
                 self._met[subnet.id] = (mark, subnet.peers)
         return lost
 
-    def _concentrators(self, wanted: HostWanted) -> list[ConcentratorConfig] | None:
+    def _concentrators(
+        self, wanted: HostWanted, stuck: Container[str]
+    ) -> list[ConcentratorConfig] | None:
         if not self.node.site.hosting:
             return None
-        tenants = wanted.tenants.values()
-        return [concentrator_config(tenant) for tenant in tenants if self._can_be(tenant)]
+        return [
+            concentrator_config(tenant)
+            for tenant in wanted.tenants.values()
+            if self._can_be(tenant) and tenant.tenant not in stuck
+        ]
 
     def _can_be(self, tenant: TenantWanted) -> bool:
         return self.node.site.translates or tenant.address is not None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 
-from snnet.contract import Driver, SnnetError
+from snnet.contract import Driver, InvalidRequest, SnnetError
 from snnet.core.addressing import written
 from snnet.core.concentrators import Concentrator
 from snnet.core.requests import SubnetId, why_not_mtu
@@ -16,7 +16,7 @@ from snnet.node.results import ReconciledItem
 
 from . import requests
 from .compute import PATIENCE
-from .statuses import Said
+from .statuses import Said, wait_after
 from .wanted import TenantWanted, id_of
 
 _log = logging.getLogger("snnet.agent")
@@ -34,24 +34,53 @@ class NetworkRole:
     ) -> None:
         self._open, self._backend = open_cnci, backend
         self.running: dict[str, Cnci] = {}
+        self.retry_in: float | None = None
+        """Seconds after which what could not be shut down is tried again, if there is some."""
+        self._tries = 0
         self._contexts: dict[str, ExitStack] = {}
         """What closes each of them."""
         self._done: dict[str, tuple[TenantWanted, list[ReconciledItem]]] = {}
         """What was carried out without an error, and is left to the look for drift."""
 
-    def stop(self, made: Mapping[str, Concentrator], keep: Iterable[str] = ()) -> None:
-        """Shut down the concentrators of all other tenants.
+    def stop(
+        self, made: Mapping[str, Concentrator], keep: Iterable[str] = ()
+    ) -> dict[str, SnnetError]:
+        """Shut down the concentrators of all other tenants; return why some could not be.
 
         Also those that only an earlier agent ran, of which ``made`` has the host's sides:
-        their DHCP servers would live on in a namespace without a name.
+        their DHCP servers would live on in a namespace without a name.  ``retry_in`` says when
+        to try again.
         """
+        left: dict[str, SnnetError] = {}
         for tenant in (self.running.keys() | made.keys()) - set(keep):
             try:
-                self._running(tenant, made.get(tenant)).shutdown()
+                self._shut_down(tenant, made.get(tenant))
             except SnnetError as error:
                 _log.warning("the concentrator of %s is not removed yet: %s", tenant, error)
+                left[tenant] = error
             if tenant in self.running:
                 self._let_go(tenant)
+        self.retry_in = wait_after(self._tries) if left else None
+        self._tries = self._tries + 1 if left else 0
+        return left
+
+    def _shut_down(self, tenant: str, side: Concentrator | None) -> None:
+        """Shut down what is there, also where it does not fit the configuration any more."""
+        if tenant in self.running:
+            self.running[tenant].shutdown()
+        elif side is not None and self._is_there(side):
+            with self._open(side) as cnci:
+                # Of another topology, or of a former pool, it has no uplink that is known now.
+                with suppress(InvalidRequest):
+                    cnci.init()
+                cnci.shutdown()
+
+    def _is_there(self, side: Concentrator) -> bool:
+        try:
+            with self._backend.inside(side.netns):
+                return True
+        except SnnetError:  # no namespace has the name now
+            return False
 
     def leave(self, made: Mapping[str, Concentrator]) -> dict[str, TenantWanted | None]:
         """Shut down concentrators whose namespace was replaced; return what each one had.

@@ -72,9 +72,10 @@ class TenantWanted:
         return [guest[version] for version in sorted(self.versions & coming & guest.keys())]
 
     def fits(self, sides: Mapping[str, Concentrator]) -> bool:
-        """Whether the host's side, if it is there, has the right address."""
+        """Whether the host's side, if it is there, has the right address, or one of the host's."""
         side = sides.get(self.tenant)
-        return side is None or self.address is None or str(side.ip) == self.address
+        address = None if self.address is None else ip_address(self.address)
+        return side is None or side.is_at(address)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,15 @@ from ipaddress import ip_address, ip_network
 from snnet.contract import IPAddress, Link, Namespace, Noun, Nouns, PortForward, Route, Veth, keyed
 
 from . import identity as ids
-from .concentrators import UNIQUE_LOCAL, Concentrator, plug_link, unique_local, way_link, wire_of
+from .concentrators import (
+    LINK_LOCAL,
+    UNIQUE_LOCAL,
+    Concentrator,
+    plug_link,
+    unique_local,
+    way_link,
+    wire_of,
+)
 from .local_requests import ConcentratorId
 from .site import Site
 
@@ -62,7 +70,7 @@ class _Parts:
             forwards=tuple(forward for forward in self.forwards if forward.target in (ip, ip6)),
             publics=tuple(self._publics(name, ip)),
             upstream=site.uplink.link_name,
-            apart=site.translates,
+            apart=ip in LINK_LOCAL,  # the node may have been of another topology
             host=site.ip,
             wire=wire_of(site),
         )

@@ -123,6 +123,10 @@ class Concentrator:
         """All addresses that lead to it, its own first."""
         return (*self.own, *self.publics)
 
+    def is_at(self, address: IPAddress | None) -> bool:
+        """Whether this is its own address; None: whether the host chose its address."""
+        return self.ip in LINK_LOCAL if address is None else self.ip == address
+
     @property
     def versions(self) -> frozenset[int]:
         """The IP versions of its addresses."""

@@ -24,6 +24,8 @@ from snnet.core.requests import (
     cnci_vnic_request,
     tenant_identity,
 )
+from snnet.core.site import Site
+from snnet.core.vnics import TenantSubnet
 
 from .bulk import listed
 from .call import Mode
@@ -186,11 +188,16 @@ def _subnets(
             part.replaced[identity] = request
         elif not is_same_vnic(old, request, layout.site):
             part.changed[identity] = request
-        elif steps.intact((*subnet.nouns(), *old.nouns())):
+        elif _has_tunnel(subnet, layout.site) and steps.intact((*subnet.nouns(), *old.nouns())):
             part.kept.append(identity)
         else:
             part.repaired[identity] = request
     yield from parts.values()
+
+
+def _has_tunnel(subnet: TenantSubnet, site: Site) -> bool:
+    """Whether the subnet has its tunnel; it was lost, or the node had another topology before."""
+    return subnet.tunnel is not None or subnet.bridge is None or site.local
 
 
 def _leave_empty(steps: Steps[ComputeRecords], layout: Layout[Any], part: _Part) -> None:

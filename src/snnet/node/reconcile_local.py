@@ -46,7 +46,7 @@ def release_concentrators(
     moved = {
         identity
         for identity, request in requests.items()
-        if request.address and identity in known and known[identity].ip != request.address
+        if identity in known and not known[identity].is_at(request.address)
     }
     gone = {identity for identity in known.keys() - wanted.keys() if not reserved(identity)}
     for identity in gone | moved:

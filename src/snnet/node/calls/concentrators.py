@@ -186,14 +186,14 @@ class SetConcentrator(Call[ComputeRecords, Known, SetDraft, Concentrator]):
 
     def _address(self, known: Known, host: HostView) -> IPAddress:
         wanted, old = self._request.address, known.old
+        if old is not None and not old.is_at(wanted):
+            raise Conflict(
+                f"concentrator {old.concentrator_id} has the address {old.ip}, not "
+                f"{wanted or 'a link-local one'}: remove it first"
+            )
         if wanted is None:
             chosen = choose_address(host.site.owner, self._request.id, _taken(known, host))
             return old.ip if old else chosen
-        if old is not None and old.ip != wanted:
-            raise Conflict(
-                f"concentrator {old.concentrator_id} has the address {old.ip}, not {wanted}: "
-                "remove it first"
-            )
         return wanted
 
     def announces(self, records: ComputeRecords, draft: SetDraft) -> list[Announcement]:
