@@ -40,6 +40,7 @@ from snnet.contract import (
 )
 from snnet.system.announcer import Announcer
 from snnet.system.hearing import LinkHearing
+from snnet.system.named import named
 from snnet.system.prober import answering
 
 from .namespaces import opened
@@ -133,6 +134,11 @@ class TableBackend(Driver):
                 return None
             raise self.translated(refusal, f"look up {' '.join(noun.key)}") from refusal
         return found
+
+    def namespaces(self, prefix: str) -> Collection[Namespace]:
+        """See :meth:`snnet.contract.Driver.namespaces`; those with other names are not entered."""
+        found = (self.find(Namespace(name=name)) for name in named(prefix))
+        return [noun for noun in found if isinstance(noun, Namespace) and noun.alias]
 
     def perform(self, operation: Operation) -> Sequence[int] | None:
         """See :meth:`snnet.contract.Driver.perform`."""

@@ -17,7 +17,8 @@ from typing import ClassVar
 from .applying import NO_SESSION, Applying
 from .errors import Unsupported
 from .host import Host
-from .network import Address
+from .namespaces import Namespace
+from .network import Address, Route
 from .noun import IPAddress, Key, Noun, Owned
 from .operations import Check, Operation, Outcome
 from .packets import Announcement, Dropped, HostPacket
@@ -233,6 +234,22 @@ class Driver(ABC):
         """
         found = self.snapshot({Address}).values()
         return [one for one in found if isinstance(one, Address) and one.link == link]
+
+    def routes_of(self, protocol: int) -> Collection[Route]:
+        """Return the routes of one protocol, as in a snapshot; only backends have them.
+
+        Those of others need not cost anything.
+        """
+        found = self.snapshot({Route}).values()
+        return [one for one in found if isinstance(one, Route) and one.protocol == protocol]
+
+    def namespaces(self, prefix: str) -> Collection[Namespace]:
+        """Return the namespaces whose names begin with ``prefix``, as in a snapshot.
+
+        Only backends have them.  Others need not cost anything: a host of containers has many.
+        """
+        found = self.snapshot({Namespace}).values()
+        return [one for one in found if isinstance(one, Namespace) and one.name.startswith(prefix)]
 
     def owners(self) -> Collection[str]:
         """Return the owners that may have nouns of this driver on the host; perhaps more.

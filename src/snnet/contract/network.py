@@ -94,7 +94,8 @@ class ProxyNeighbour(Noun):
     As created by ``ip neighbour add proxy`` (arp(7): proxy ARP for one address).
     """
 
-    rank: ClassVar[int] = 40
+    # After the route to the address, and removed before it: the route says whose the entry is.
+    rank: ClassVar[int] = 55
 
     link: str
     address: IPAddress

@@ -10,34 +10,26 @@ from typing import ClassVar, Self
 
 from snnet.config import VnicRole
 from snnet.contract import (
-    Address,
     AntiSpoof,
     BridgeAccept,
-    BridgeFdb,
     Conflict,
     DockerAccept,
-    Fdb,
     HostIsolation,
     IPAddress,
     Key,
     Link,
     Macvtap,
-    Namespace,
-    Neighbour,
     Noun,
     Nouns,
     PortForward,
-    ProxyNeighbour,
-    Redirect,
-    Route,
-    Shaper,
     SharedSysctl,
     keyed,
 )
 from snnet.contract.guards import GUARDS
 
+from .compute_kinds import kinds_of
 from .compute_places import close_lost, learn_peers, place, without_tunnel
-from .concentrator_reading import leftovers, read_concentrators
+from .concentrator_reading import leftovers, misplaced, read_concentrators
 from .concentrators import Concentrator, concentrator_thing
 from .conflicts import over_path, same_macs
 from .events import TunnelEvent, TunnelEventType
@@ -47,11 +39,12 @@ from .groups import Group, GroupId, group_thing, read_groups
 from .held import LostPorts
 from .leftovers import half_born, useless_dependents
 from .local_requests import ConcentratorId
+from .marked import is_marked, marked_of
 from .meshing import Reaches, peers_thing, stale_entries
 from .policies import Policies
 from .records import Records, Thing
 from .requests import CnciVnicId, GuestRequest, SubnetId, VnicId
-from .routed import on_uplink, sysctls, zones
+from .routed import sysctls, zones
 from .rules import Rule
 from .shaping import adjust_blocks
 from .site import Site
@@ -275,11 +268,7 @@ class ComputeRecords(Records):
 
     @property
     def kinds(self) -> frozenset[type[Noun]]:
-        if self.site.mesh:
-            return _MESH_KINDS
-        if self.site.hosting:
-            return _HOSTING_KINDS
-        return _ROUTED_KINDS if self.site.routed else _BRIDGED_KINDS
+        return kinds_of(self.site)
 
     def intents(self, things: Iterable[Thing] | None) -> dict[tuple[str, ...], Sequence[Noun]]:
         if things is None:
@@ -322,8 +311,8 @@ class ComputeRecords(Records):
         return sysctls(self.site, versions) if answers else iter(())
 
     def apart(self, found: Nouns) -> Iterable[Noun]:
-        answers = self.site.routed or self.site.hosting
-        return on_uplink(self.site, found.values()) if answers else ()
+        left = (found[key] for key in self.unremoved & found.keys())
+        return [*marked_of(self.site.owner.name, found.values()), *filter(is_marked, left)]
 
     def read(self, ours: Nouns, remembered: Nouns = MappingProxyType({})) -> tuple[Self, set[Key]]:
         records = type(self)(self.site)
@@ -339,6 +328,8 @@ class ComputeRecords(Records):
         useless = half_born(ours)
         if self.site.hosting:
             useless |= leftovers(ours, records.concentrators.values())
+        else:
+            records.orphans += misplaced(ours)
         useless |= {noun.key for subnet in records.empty_subnets() for noun in subnet.nouns()}
         records.forwarding |= forwarded(ours)
         wanted = keyed(records.nouns())
@@ -390,9 +381,3 @@ class ComputeRecords(Records):
         yield from self.gaps()
         yield from same_macs(self._vnics)
         yield from over_path(self.subnets.values(), self.vnics(), self.site.mtu)
-
-
-_BRIDGED_KINDS: frozenset[type[Noun]] = frozenset({Link, Address, Shaper, Redirect})
-_ROUTED_KINDS = _BRIDGED_KINDS | {Route, ProxyNeighbour}
-_HOSTING_KINDS = _ROUTED_KINDS | {Namespace}
-_MESH_KINDS = _HOSTING_KINDS | {Fdb, BridgeFdb, Neighbour}

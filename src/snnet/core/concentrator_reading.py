@@ -19,6 +19,7 @@ from .concentrators import (
     wire_of,
 )
 from .local_requests import ConcentratorId
+from .marked import is_of_concentrator
 from .site import Site
 
 
@@ -125,15 +126,21 @@ def subnet_of(plug: Veth) -> dict[str, str]:
     return ids.decode(plug.alias) or {}
 
 
+def misplaced(ours: Nouns) -> Iterator[str]:
+    """Yield a line for each namespace and veth of a concentrator, of a node that has none."""
+    for noun in ours.values():
+        if isinstance(noun, (Namespace, Veth)) and is_of_concentrator(noun):
+            yield (
+                f"{noun}: belongs to a concentrator, and this node has none by its configuration; "
+                "repair() removes it"
+            )
+
+
 def leftovers(ours: Nouns, concentrators: Iterable[Concentrator]) -> set[tuple[str, ...]]:
     """Return the keys of namespaces and veths of concentrators that none of these wants."""
     wanted = {key for one in concentrators for key in keyed(one.nouns())}
     return {
         key
         for key, noun in ours.items()
-        if key not in wanted
-        and (
-            isinstance(noun, Namespace)
-            or (isinstance(noun, Veth) and subnet_of(noun).get(ids.KIND) in (ids.WAY, ids.PLUG))
-        )
+        if key not in wanted and (isinstance(noun, (Namespace, Veth)) and is_of_concentrator(noun))
     }

@@ -10,6 +10,7 @@ from snnet.contract import (
     GroupRules,
     Key,
     Link,
+    Namespace,
     Noun,
     Nouns,
     Owned,
@@ -21,6 +22,8 @@ from snnet.contract import (
     Zone,
     ZoneLink,
 )
+
+from .marked import explained, is_marked, is_of_concentrator, target
 
 
 def unfinished(noun: Noun) -> bool:
@@ -78,7 +81,23 @@ def useless_dependents(ours: Nouns, wanted: Nouns) -> set[Key]:
     orphans = {noun.name for noun in ours.values() if isinstance(noun, Link)} - {
         noun.name for noun in wanted.values() if isinstance(noun, Link)
     }
-    return unwanted.keys() - _belonging(unwanted, orphans)
+    return unwanted.keys() - _belonging(unwanted, orphans) - _entries_of_orphans(ours, wanted)
+
+
+def _entries_of_orphans(ours: Nouns, wanted: Nouns) -> set[Key]:
+    """Return the keys of marked entries for addresses that lead to orphans.
+
+    A concentrator's public addresses are in no alias: all that are not wanted may be its.
+    """
+    unwanted = list(without(ours, wanted).values())
+    entries = list(filter(is_marked, unwanted))
+    orphans = [noun for noun in unwanted if isinstance(noun, (Link, Namespace))]
+    if not entries or not orphans:
+        return set()
+    if any(map(is_of_concentrator, orphans)):
+        return {noun.key for noun in entries}
+    names = set().union(*explained(orphans).values())
+    return {noun.key for noun in entries if target(noun) in names}
 
 
 def _belonging(nouns: Nouns, links: Collection[str]) -> set[Key]:

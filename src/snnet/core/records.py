@@ -38,6 +38,10 @@ class Records(ABC):
         """Objects of this owner that have no place in the records, and why."""
         self.strays: dict[tuple[str, ...], str] = {}
         """Names of links that claim an identity without its name, as the last rebuild saw them."""
+        self.unremoved: frozenset[Key] = frozenset()
+        """The keys of what the last rebuild, repair or removal of everything had to leave.
+
+        What said that it is the node's may be gone."""
         self.forwarding: frozenset[int] = frozenset()
         """The IP versions whose packets the node needs the host to forward now."""
 

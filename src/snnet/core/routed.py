@@ -13,9 +13,6 @@ from snnet.contract import (
     Conflict,
     IPAddress,
     IPNetwork,
-    Link,
-    Noun,
-    ProxyNeighbour,
     Route,
     SharedSysctl,
     Zone,
@@ -115,33 +112,3 @@ def zones(subnets: Iterable[TenantSubnet]) -> Iterator[Zone]:
     routed = [subnet for subnet in subnets if subnet.bridge is None and subnet.tunnel is None]
     for tenant_id in dict.fromkeys(subnet.tenant_id for subnet in routed):
         yield zone(routed[0].owner, tenant_id, routed)
-
-
-def on_uplink(site: Site, found: Iterable[Noun]) -> Iterator[Noun]:
-    """Yield snnet's objects on the uplink that this node uses, or no node at all.
-
-    Several nodes may share an uplink, so the protocol number alone does not identify
-    the owner; the aliases of VNICs do.
-    """
-    found = list(found)
-    mine: set[object] = set()
-    others: set[object] = set()
-    for link in found:
-        if isinstance(link, Link) and ids.grouped(link) and (fields := ids.decode(link.alias)):
-            is_mine = fields.get(ids.OWNER) == str(site.owner)
-            used = {
-                word
-                for key in (ids.ADDRESS, ids.NETWORK)
-                for word in fields.get(key, "").split(",")
-            }
-            (mine if is_mine else others).update(used)
-    for noun in found:
-        if isinstance(noun, ProxyNeighbour):
-            name = str(noun.address)
-        elif isinstance(noun, Route):
-            name = str(noun.destination)
-        else:
-            continue
-        marked = noun.within == site.uplink_key and noun.protocol == SNNET_PROTOCOL
-        if marked and (name in mine or name not in others):
-            yield noun

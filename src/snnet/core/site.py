@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from snnet.contract import IPAddress, IPNetwork, Key, link_key
+from snnet.contract import IPAddress, IPNetwork
 
 from .events import Sequence
 from .identity import Owner
@@ -52,11 +52,6 @@ class Site:
     def translates(self) -> bool:
         """Whether concentrators on this host have addresses that it translates, and plugs."""
         return self.local or self.mesh
-
-    @property
-    def uplink_key(self) -> Key:
-        """The key of the uplink's link."""
-        return link_key(self.uplink.link_name)
 
     def __post_init__(self) -> None:
         outer = 0 if self.routed or self.local else overhead(self.tunnel, self.uplink.ip.version)

@@ -338,7 +338,8 @@ class HostView:
         ours |= keyed(
             noun for noun in found.values() if isinstance(noun, Owned) and noun.owner == str(owner)
         )
-        ours |= keyed(records.apart({**self.remembered(), **found}))
+        marks = keyed(self.listing.marks(records.kinds))
+        ours |= keyed(records.apart({**self.remembered(), **marks, **found}))
         return Seen(ours | self.looked_up(nouns), strays)
 
     def looked_up(self, nouns: Iterable[Noun]) -> dict[Key, Noun]:

@@ -6,9 +6,23 @@ from collections.abc import Collection, Iterator
 from functools import cache, cached_property
 from itertools import chain
 
-from snnet.contract import Address, Driver, Link, Noun, Nouns, Redirect, Route, Shaper, keyed
+from snnet.contract import (
+    Address,
+    Driver,
+    Link,
+    Namespace,
+    Noun,
+    Nouns,
+    ProxyNeighbour,
+    Redirect,
+    Route,
+    Shaper,
+    keyed,
+)
+from snnet.contract.network import SNNET_PROTOCOL
 from snnet.core import identity as ids
 from snnet.core.identity import Owner
+from snnet.core.marked import is_marked
 from snnet.core.surroundings import Surroundings
 
 _TOGETHER: tuple[type[Noun], ...] = (Shaper, Redirect)
@@ -27,7 +41,10 @@ class Listing:
         """Returns the link of a name, looked up once."""
 
     def of(self, kind: type[Noun]) -> Collection[Noun]:
-        """Everything of a kind."""
+        """Everything of a kind; of namespaces those with a name of this node's role."""
+        if kind is Namespace and kind not in self._found:
+            prefix, dash, _ = ids.name(self._owner, ids.SPACE).partition("-")
+            self._found[kind] = keyed(self._backend.namespaces(prefix + dash))
         if kind not in self._found:
             kinds = _TOGETHER if kind in _TOGETHER else (kind,)
             found = self._backend.snapshot(kinds)
@@ -43,6 +60,17 @@ class Listing:
         if link not in self._addresses:
             self._addresses[link] = self._backend.addresses(link)
         return self._addresses[link]
+
+    def marks(self, kinds: Collection[type[Noun]]) -> Collection[Noun]:
+        """What says whose the routes and proxy entries with snnet's mark are, beside these kinds.
+
+        All routes are listed only if there are such entries at all.
+        """
+        if Route in kinds or ProxyNeighbour not in kinds:
+            return ()
+        if any(map(is_marked, self.of(ProxyNeighbour))) or self._backend.routes_of(SNNET_PROTOCOL):
+            return self.of(Route)
+        return ()
 
     def _link(self, name: str) -> Link | None:
         found = self._backend.find(Link(name=name))

@@ -14,12 +14,10 @@ from snnet.contract import (
     IPNetwork,
     Link,
     Noun,
-    ProxyNeighbour,
     PublicIp,
     Route,
 )
 from snnet.contract.addresses import MTU_MIN
-from snnet.contract.network import SNNET_PROTOCOL
 from snnet.core import identity as ids
 from snnet.core.concentrators import LINK_LOCAL
 from snnet.core.identity import Owner
@@ -129,16 +127,12 @@ def _publics(owner: Owner, drivers: Drivers, intents: Intents) -> set[IPAddress]
 def stand_in(config: NetworkConfig, owner: Owner, drivers: Drivers) -> Site:
     """A site for looking and removing, of a node that has no uplink now.
 
-    The address is that of its tunnels, and the link is that of its proxy entries or routes; both
-    are unspecified if there are none.
+    The address is that of its tunnels, unspecified if there are none.
     """
-    nouns = drivers.backend.snapshot({Link, ProxyNeighbour, Route}).values()
+    nouns = drivers.backend.snapshot({Link}).values()
     uplink = _UNKNOWN
     if used := local_addresses(nouns, owner).most_common():
         uplink = replace(uplink, address=ip_interface(str(used[0][0])))
-    for noun in nouns:
-        if isinstance(noun, (ProxyNeighbour, Route)) and noun.protocol == SNNET_PROTOCOL:
-            uplink = replace(uplink, link_name=noun.link)
     return _site(config, owner, uplink)
 
 

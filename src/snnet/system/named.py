@@ -23,10 +23,11 @@ _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000  # linux/mount.h
 _MNT_DETACH = 2  # umount2(2)
 
 
-def named() -> list[str]:
-    """Return the names of all named namespaces."""
+def named(prefix: str = "") -> list[str]:
+    """Return the names of all named namespaces that begin with ``prefix``."""
     with contextlib.suppress(FileNotFoundError):
-        return sorted(name for name in os.listdir(NAMED) if exists(name))
+        there = os.listdir(NAMED)
+        return sorted(name for name in there if name.startswith(prefix) and exists(name))
     return []
 
 

@@ -71,10 +71,11 @@ class IprouteShellBackend(TableBackend):
         netns = host.netns.descriptor_for(self.name, "backend")
         shell = Shell(netns)
         links = Links(shell)
+        self._routes = Routes(shell)
         tables = {
             Link: links,
             Address: Addresses(shell),
-            Route: Routes(shell),
+            Route: self._routes,
             Path: Paths(shell),
             PolicyRule: Policies(shell),
             Neighbour: Neighbours(shell),
@@ -94,6 +95,13 @@ class IprouteShellBackend(TableBackend):
 
     def is_absence(self, refusal: Refused | OSError) -> bool:
         return isinstance(refusal, Refused) and refusal.number in ABSENT
+
+    def routes_of(self, protocol: int) -> Collection[Route]:
+        """See :meth:`snnet.contract.Driver.routes_of`; the kernel lists those of the protocol."""
+        try:
+            return self._routes.of(protocol)
+        except self.refusals as refusal:
+            raise translated(refusal, f"list the routes of protocol {protocol}") from refusal
 
     def find(self, noun: Noun) -> Noun | None:
         """See :meth:`snnet.contract.Driver.find`."""

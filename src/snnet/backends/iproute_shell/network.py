@@ -106,34 +106,45 @@ class Routes:
     def snapshot(self) -> list[Route]:
         return [route for version in _FAMILIES for route in self._listed(version)]
 
+    def of(self, protocol: int) -> list[Route]:
+        """Return the routes of one protocol."""
+        return [
+            route for version in _FAMILIES for route in self._listed(version, protocol=protocol)
+        ]
+
     def _must_exist(self, noun: Route) -> None:
         if self.find(noun) is None:
             raise Refused(errno.ESRCH)
 
-    def _listed(self, version: int, link: str | None = None) -> Iterator[Route]:
+    def _listed(
+        self, version: int, link: str | None = None, protocol: int | None = None
+    ) -> Iterator[Route]:
         """Yield the routes that a noun can describe, without those that addresses create."""
         argv = ["ip", _FAMILIES[version], "-json", "-Numeric", "route", "show", "table", "all"]
         if link is not None:
             argv += ["dev", link]
+        if protocol is not None:
+            argv += ["proto", str(protocol)]
         try:
             rows = self._shell.rows(argv)
         except Refused as error:
             if error.number != errno.ENOENT:  # the main table exists from the first route on
                 raise
             return
-        yield from _routes(rows, version, link)
+        # ``ip`` omits what it filters by.
+        yield from _routes(rows, version, link, _BOOT if protocol is None else protocol)
 
 
-def _routes(rows: Rows, version: int, link: str | None) -> Iterator[Route]:
+def _routes(rows: Rows, version: int, link: str | None, unsaid: int) -> Iterator[Route]:
     for row in rows:
-        protocol = int(row.get("protocol", _BOOT))
+        protocol = int(row.get("protocol", unsaid))
         table = int(row.get("table", MAIN_TABLE))
         plain = _PECULIAR.isdisjoint(row) and (table == MAIN_TABLE or table in OWN_TABLES)
         if not plain or protocol == _KERNEL or row.get("metric", 0) != _DEFAULT_METRIC[version]:
             continue
         yield Route(
             destination=ip_network(_EVERYTHING[version] if row["dst"] == "default" else row["dst"]),
-            link=row["dev"] if link is None else link,  # ``ip`` omits what it filters by
+            link=row["dev"] if link is None else link,
             gateway=ip_address(row["gateway"]) if "gateway" in row else None,
             onlink="onlink" in row.get("flags", ()),
             protocol=protocol,

@@ -70,11 +70,12 @@ class NetlinkBackend(TableBackend):
         self._sysctls = Sysctls(netns)
         self.links = Links(self._kernel, self._sysctls)
         self._addresses = Addresses(self._kernel)
+        self._routes = Routes(self._kernel)
         disciplines = Disciplines(self._kernel)
         tables = {
             Link: self.links,
             Address: self._addresses,
-            Route: Routes(self._kernel),
+            Route: self._routes,
             Path: Paths(self._kernel),
             PolicyRule: Policies(self._kernel),
             Neighbour: Neighbours(self._kernel),
@@ -113,6 +114,13 @@ class NetlinkBackend(TableBackend):
             if self.is_absence(error):
                 return ()
             raise translated(error, f"list the addresses of {link}") from error
+
+    def routes_of(self, protocol: int) -> Collection[Route]:
+        """See :meth:`snnet.contract.Driver.routes_of`; the kernel lists those of the protocol."""
+        try:
+            return self._routes.of(protocol)
+        except OSError as error:
+            raise translated(error, f"list the routes of protocol {protocol}") from error
 
     def batch(self, operation: Operation) -> str | None:
         """Return the same value for all removals of links: they go in one request."""

@@ -86,6 +86,15 @@ class Routes:
     def snapshot(self) -> list[Route]:
         return [route for family in FAMILIES.values() for route in self._dump({family: None})]
 
+    def of(self, protocol: int) -> list[Route]:
+        """Return the routes of one protocol.  Kernels before 4.20 list all, and ignore it."""
+        listed = (
+            route
+            for family in FAMILIES.values()
+            for route in self._dump({family: None, _PROTOCOL: protocol})
+        )
+        return [route for route in listed if route.protocol == protocol]
+
     def _dump(self, values: Values) -> Iterator[Route]:
         """Yield the routes that a noun can describe, without those that addresses create."""
         name_of = self._kernel.names()

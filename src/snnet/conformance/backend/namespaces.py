@@ -54,6 +54,8 @@ class NamespaceTests(BackendTests):
         with place.driver.inside(NAME) as inside:
             links = list(inside.snapshot([Link]).values())
             assert [(one.name, one.up) for one in links if isinstance(one, Link)] == [("lo", True)]
+        for prefix, wanted in ((NAME, [space]), (NAME[:-1], [space]), (f"{NAME}x", [])):
+            assert list(place.driver.namespaces(prefix)) == wanted, "as in a snapshot"
         remove(place, space)
         assert is_gone(place, space)
         with pytest.raises(Missing), place.driver.inside(NAME):

@@ -159,6 +159,21 @@ class NetworkTests(BackendTests):
         add(place, old)
         assert refused(place, Remove(replace(old, protocol=115))) is Missing
 
+    def test_the_routes_of_one_protocol(self, place: Place) -> None:
+        """``routes_of`` returns those of a snapshot that have the protocol, of both families."""
+        marked = [
+            replace(route(cidr), protocol=115)
+            for cidr in ("10.3.0.0/24", "10.4.0.9/32", "fd05::/64")
+        ]
+        add(place, *marked, route("10.6.0.0/24"))
+        listed = place.driver.snapshot([Route]).values()
+        for protocol in (115, 4, 200):
+            wanted = [noun for noun in listed if getattr(noun, "protocol", 0) == protocol]
+            found = place.driver.routes_of(protocol)
+            assert sorted(map(str, found)) == sorted(map(str, wanted))
+            assert set(found) == set(wanted)
+        assert set(place.driver.routes_of(115)) == set(marked)
+
     @pytest.mark.parametrize("cidr", ["10.1.0.0/24", "fd01::/64"])
     def test_a_route_beside_the_connected_one(self, place: Place, cidr: str) -> None:
         """Where a route beside the connected one is possible, only ours is removed."""

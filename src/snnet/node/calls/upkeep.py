@@ -142,6 +142,7 @@ class Rebuild(Call[R, R, ReadDraft[R], Report]):
 
     def publish(self, records: R, draft: ReadDraft[R], done: Done) -> tuple[Report, list[Event]]:
         records.take(draft.records)
+        records.unremoved = frozenset(done.left)
         records.strays = {key: link.name for key, link in draft.found_strays.items()}
         strays = map(misnamed, draft.found_strays.values())
         left = [
@@ -208,6 +209,7 @@ class Repair(Call[R, R, RepairDraft, Report]):
     def publish(self, records: R, draft: RepairDraft, done: Done) -> tuple[Report, list[Event]]:
         for link in draft.macvtaps:
             records.reindex(link)
+        records.unremoved = frozenset(done.left)
         records.take_rules({key: rule for key, rule in draft.rules.items() if key not in done.left})
         report = Report(orphans=[*draft.taken])
         report.account(draft.plan, done.outcome)
@@ -245,6 +247,7 @@ class Clear(Call[R, R, ReadDraft[R], Report]):
         report = Report(tunnel_events=draft.records.lost(left))
         report.account(draft.plan, done.outcome)
         records.take(records.remaining({key: draft.ours[key] for key in left if key in draft.ours}))
+        records.unremoved = frozenset(left)
         return report, [*report.tunnel_events]
 
 
