@@ -9,13 +9,15 @@ import platform
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 
 from . import cli, docker, fabric, fake, registry
 from .timing import Result
 
-SLACK = 3
+SLACK = 4
 """How many times over a smoke run may miss a target."""
+ATTEMPTS = 3
 
 
 def main() -> int:
@@ -71,18 +73,33 @@ def main() -> int:
 
 
 def smoke(show: Callable[[Result], None]) -> int:
-    """Run what creates VNICs; only ratios of processor time can be too bad."""
-    results = [*fake.run()]
+    """Run what creates VNICs; only ratios of processor time can be too bad.
+
+    A ratio of few rounds is too bad by accident on a busy machine, so it counts if it is so in
+    every attempt.
+    """
+    runs = [fake.run]
     if os.geteuid() == 0:
         from . import kernel, peers
 
         enter_namespace()
         kernel.make_uplink()
-        results += peers.run(rounds=2, many=100, by_clock=False)
-    for result in results:
-        show(result)
-    ratios = [(one.value, one.target) for one in results if one.unit == "times"]
-    return int(any(value > SLACK * target for value, target in ratios if target is not None))
+        runs.append(partial(peers.run, rounds=2, many=100, by_clock=False))
+    bad: set[str] | None = None
+    for _ in range(ATTEMPTS):
+        results = [result for run in runs for result in run()]
+        for result in results:
+            show(result)
+        found = {one.name for one in results if _is_too_bad(one)}
+        bad = found if bad is None else bad & found
+        if not bad:
+            return 0
+    return 1
+
+
+def _is_too_bad(result: Result) -> bool:
+    target = result.target
+    return result.unit == "times" and target is not None and result.value > SLACK * target
 
 
 def enter_namespace() -> None:
