@@ -32,6 +32,11 @@ SESSION_TTL = 15.0
 """Seconds after which an agent that says nothing counts as gone, by default."""
 
 
+def claim_of(node: str) -> str:
+    """What the agent of a node claims on its host (``Host.claim``)."""
+    return f"agent:{node}"
+
+
 class Membership:
     """Registers a node, and keeps its session alive; one thread at a time may use it.
 
@@ -111,7 +116,7 @@ class Membership:
         if self._is_claimed:
             return
         try:
-            self._claims.enter_context(self._here.claim(0.0, f"agent:{self._node}"))
+            self._claims.enter_context(self._here.claim(0.0, claim_of(self._node)))
         except Conflict as error:
             raise Conflict(
                 f"another agent on this host runs as node {self._node!r}: stop it, or this one; "

@@ -17,6 +17,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any, TypeVar
 
+from snnet.agent.membership import claim_of
 from snnet.cluster import Cluster, Vnic
 from snnet.contract import ApiError, Missing, SnnetError, Unavailable
 from snnet.node import ComputeNode
@@ -300,7 +301,8 @@ class ClusterLab(RealLab):
         for host in hosts:
             inner: list[_Known] = []
             try:
-                with self._node(host) as node:
+                # A killed agent leaves the file of its claim, which goes with the next claim.
+                with self._node(host) as node, node.backend.host.claim(0.0, claim_of(host.name)):
                     node.init()
                     for side in node.topology().concentrators:
                         with suppress(Missing):
