@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -29,8 +30,12 @@ def test_a_listing_parses_what_is_new_alone_and_each_change_is_seen(
 
     found = listed()
     names = [tap.name for tap in taps]  # a bridge shows the time until it forgets addresses
-    while (now := listed()) != found or any(now[name] is not found[name] for name in names):
-        found = now  # the kernel notes a carrier a little after a link is up
+    quiet = time.monotonic()
+    while time.monotonic() < quiet + 1.5:  # a carrier is noted within a second (link_watch.c)
+        now = listed()
+        if now != found or any(now[name] is not found[name] for name in names):
+            found, quiet = now, time.monotonic()
+        time.sleep(0.05)
     # Counters alone change.
     backend.announce([Announcement(link="br", address=ip_address("192.0.2.1"))])
     parsed: list[str] = []
