@@ -12,7 +12,8 @@ BOTH   := -n 2 --dist worksteal
 SIDE_BY_SIDE := tests/conformance tests/docker tests/node tests/firewall tests/backends \
                 tests/dhcp tests/registries tests/cli tests/doctor tests/lab tests/explain \
                 tests/drawing tests/differential
-# What waits for real time, starts processes or tries every fault; the rest is the fake suite.
+# What waits for real time, starts processes or tries every fault or pair; the rest is the fake
+# suite.
 MORE := tests/firewall tests/agent tests/cli tests/dhcp tests/docker tests/drawing tests/explain \
         tests/lab tests/system \
         tests/cluster/test_between.py tests/cluster/test_every_pair.py \
@@ -22,7 +23,8 @@ MORE := tests/firewall tests/agent tests/cli tests/dhcp tests/docker tests/drawi
         tests/node/test_faults.py tests/node/test_interrupts.py tests/node/test_killed.py \
         tests/node/test_properties.py tests/node/test_reconcile.py \
         tests/node/test_reconcile_cnci.py tests/node/test_refused.py tests/node/test_relying.py \
-        tests/node/test_routed.py \
+        tests/node/test_routed.py tests/node/test_side_by_side.py \
+        tests/node/test_taken_namespaces.py \
         tests/test_config.py tests/test_docs.py tests/test_examples.py \
         tests/test_families.py tests/test_pytest_plugin.py tests/test_structure.py \
         tests/test_tunnel_kinds.py tests/test_yamlfile.py
