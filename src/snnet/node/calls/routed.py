@@ -130,7 +130,8 @@ class RoutedLayout(Layout[GuestRequest]):
         if path is None or path.source is None:
             return None
         link = host.link(path.link) if path.link != uplink else None
-        if link is not None and link.kind == "loopback":
+        # Linux routes a new IPv6 address to lo a moment later (addrconf_dad_work).
+        if path.source == ip or (link is not None and link.kind == "loopback"):
             raise Conflict(f"ip {ip} is an address of this host")
         network = self._beside(ip, path, host)
         if network is None:
