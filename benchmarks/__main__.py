@@ -15,7 +15,7 @@ from itertools import chain
 from . import cli, docker, fabric, fake, registry
 from .timing import Result
 
-SLACK = 4
+SLACK = 3
 """How many times over a smoke run may miss a target."""
 ATTEMPTS = 3
 

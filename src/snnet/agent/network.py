@@ -77,9 +77,9 @@ class NetworkRole:
 
     def _is_there(self, side: Concentrator) -> bool:
         try:
-            with self._backend.inside(side.netns):
+            with self._backend.inside(side.netns, side.namespace.alias):
                 return True
-        except SnnetError:  # no namespace has the name now
+        except SnnetError:  # no namespace of this node has the name now
             return False
 
     def leave(self, made: Mapping[str, Concentrator]) -> dict[str, TenantWanted | None]:

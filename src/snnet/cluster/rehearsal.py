@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from snnet.contract import Delete, Entry, Reading, Registry, Stale
+from snnet.contract import Delete, Entry, Reading, Registry, Stale, Unsupported
 from snnet.contract.registries import RegistryWatch, Session, Write
 
 from .drafts import seen
@@ -61,10 +61,10 @@ class Rehearsal(Registry):
         return self._revision
 
     def watch(self, *prefixes: str, after: int) -> RegistryWatch:
-        raise NotImplementedError("a rehearsal has no news")
+        raise Unsupported("a dry run has no news: watch the registry itself")
 
     def session(self, ttl: float) -> Session:
-        raise NotImplementedError("a rehearsal has no sessions")
+        raise Unsupported("a dry run has no sessions: open one of the registry itself")
 
     def close(self) -> None:
         """Leave the other registry open."""

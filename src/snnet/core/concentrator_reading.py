@@ -142,5 +142,5 @@ def leftovers(ours: Nouns, concentrators: Iterable[Concentrator]) -> set[tuple[s
     return {
         key
         for key, noun in ours.items()
-        if key not in wanted and (isinstance(noun, (Namespace, Veth)) and is_of_concentrator(noun))
+        if key not in wanted and isinstance(noun, (Namespace, Veth)) and is_of_concentrator(noun)
     }

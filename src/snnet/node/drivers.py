@@ -145,7 +145,7 @@ class Drivers:
         places = map(_place, operations) if Namespace in kinds else repeat(_HERE)
         lost = set[str | None]()
         first = 0
-        for (driver, (space, makes)), run in groupby(zip(carriers, places)):  # noqa: B905
+        for (driver, (space, makes)), run in groupby(zip(carriers, places, strict=False)):
             end = first + len(list(run))
             part = operations[first:end]
             if space in lost:

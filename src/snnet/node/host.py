@@ -358,7 +358,7 @@ class HostView:
     def warn_of_unguarded(self, nouns: Iterable[Noun]) -> None:
         """Log each tunnel that will take frames from any sender, and why."""
         for line in self._unguarded(nouns):
-            _log.warning(line)
+            _log.warning("%s", line)
 
     def _unguarded(self, nouns: Iterable[Noun]) -> Iterator[str]:
         for noun in nouns:

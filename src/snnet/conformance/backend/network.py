@@ -283,9 +283,7 @@ class PathTests(BackendTests):
         ]
         end = time.monotonic() + 5
         # Linux routes a new IPv6 address to lo a moment later (addrconf_dad_work).
-        while (found := [place.driver.find(path) for path in wanted]) != wanted:
-            if time.monotonic() > end:
-                break
+        while (found := [*map(place.driver.find, wanted)]) != wanted and time.monotonic() < end:
             time.sleep(0.01)
         assert found == wanted
         assert place.driver.snapshot([Path]) == {}
