@@ -1,4 +1,4 @@
-"""docs/objects.md, docs/agent.md and the README name every field, setting and extra."""
+"""The pages name every field, setting, extra and key, and their files can be read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from snnet.agent.settings import AgentSettings
 from snnet.cli.documents import read_documents
+from snnet.cluster import keys
 from snnet.cluster.applying import read_documents as checked
 from snnet.cluster.kinds import KINDS
 
@@ -66,3 +67,40 @@ def test_every_extra_is_described() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     text = section((ROOT / "README.md").read_text(encoding="utf-8"), "Use it as a library")
     assert {*first_cells(text)} == {*project["optional-dependencies"]} - {"dev"}
+
+
+def agents_files() -> list[tuple[str, str]]:
+    """The blocks of YAML with settings of an agent, and the page of each."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    blocks = [
+        (page.name, block.removeprefix("yaml\n"))
+        for page in pages
+        for block in page.read_text(encoding="utf-8").split("```")[1::2]
+        if block.startswith("yaml\n")
+    ]
+    return [(name, block) for name, block in blocks if re.search("^roles:", block, re.MULTILINE)]
+
+
+@pytest.mark.parametrize(("page", "text"), agents_files(), ids=lambda value: value[:9])
+def test_an_agents_file_of_a_page_joins_the_hosts_that_share_its_registry(
+    page: str, text: str, tmp_path: Path
+) -> None:
+    """Topology "local", the default here, makes no tunnel: with etcd it says another one."""
+    path = tmp_path / "agent.yaml"
+    path.write_text(text)
+    settings = AgentSettings.read(path)
+    assert settings.registry.startswith("etcd:")
+    assert settings.network.topology in ("hub", "mesh")
+
+
+def test_the_three_pages_about_many_hosts_have_such_a_file() -> None:
+    assert [page for page, _ in agents_files()] == ["README.md", "hub.md", "mesh.md"]
+
+
+def test_every_prefix_of_the_registry_is_described() -> None:
+    rows = section((ROOT / "docs" / "registry.md").read_text(encoding="utf-8"), "Keys")
+    described = {f"{keys.ROOT}{key}" for key in re.findall(r"`([a-z-]+/[^`]*)`", rows)}
+    prefixes = [value for value in vars(keys).values() if isinstance(value, str)]
+    known = [value for value in prefixes if value.startswith(keys.ROOT) and value != keys.ROOT]
+    assert len(known) > 15
+    assert [one for one in known if not any(key.startswith(one) for key in described)] == []

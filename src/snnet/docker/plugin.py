@@ -60,7 +60,7 @@ class DockerPlugin:
 
     ``init()`` opens the registry and ``start()`` starts the server; ``stop()`` stops the
     server and ``close()`` closes the registry.  Each may be repeated.  Start the plugin before
-    Docker and stop it after Docker: a daemon waits 15 s for a missing plugin, then fails
+    Docker and stop it after Docker: a daemon tries to reach a plugin for 15 s, then fails
     the call.
     """
 
