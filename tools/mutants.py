@@ -30,6 +30,7 @@ import sys
 import threading
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -133,7 +134,7 @@ class Testing:
         running: dict[int, Change] = {}
         for mutant in mutants:
             self._progress(len(mutants))
-            tests = _quickest(reach.get(id(mutant.function.__code__), {}), self.within)
+            tests = _chosen(reach.get(id(mutant.function.__code__), {}), self.within)
             if not tests:
                 self._survives(mutant.change, "  (no test reaches it)")
                 continue
@@ -185,14 +186,23 @@ def _start(session: pytest.Session, mutant: Mutant, tests: Tests) -> int:
         os._exit(1)
 
 
-def _quickest(tests: Tests, within: float) -> Tests:
-    """The tests that take so many seconds together, the quickest first; at least one."""
-    quickest = sorted(tests.items(), key=lambda test: test[1])
-    spent = accumulate(seconds for _, seconds in quickest)
+def _chosen(tests: Tests, within: float) -> Tests:
+    """The tests that take so many seconds together; at least one.
+
+    The quickest come first, but further cases of a test function after the first ones of all.
+    """
+    cases: Counter[str] = Counter()
+    turns = {}
+    for item, seconds in sorted(tests.items(), key=lambda test: test[1]):
+        function = item.nodeid.partition("[")[0]
+        turns[item] = cases[function], seconds
+        cases[function] += 1
+    order = sorted(turns, key=turns.__getitem__)
+    spent = accumulate(tests[item] for item in order)
     return {
-        item: seconds
-        for (item, seconds), so_far in zip(quickest, spent, strict=True)
-        if so_far <= within or item is quickest[0][0]
+        item: tests[item]
+        for item, so_far in zip(order, spent, strict=True)
+        if so_far <= within or item is order[0]
     }
 
 
