@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -530,6 +531,10 @@ def test_the_link_of_a_local_subnet(one: OneHost) -> None:
         with pytest.raises(snnet.InvalidRequest, match=words) as caught:
             cnci.add_local_subnet("10.1.0.0/24", 7, wrong)
         assert caught.value.field == "link"
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(snnet.Cancelled, match=r"^add_local_subnet 10.1.0.0/24 "):
+        cnci.add_local_subnet("10.1.0.0/24", 7, made.links["web"], cancel=cancelled)
     bridge = cnci.add_local_subnet("10.1.0.0/24", 7, made.links["web"])
     assert cnci.add_local_subnet("10.1.0.0/24", 7, made.links["web"]) == bridge
     with pytest.raises(snnet.Conflict, match="leads to subnet"):

@@ -176,6 +176,19 @@ def test_what_is_gone_already_does_not_hinder_a_removal(fake: FakeWorld, last: b
         node.create_vnic(vm(10))
 
 
+def test_what_goes_while_listeners_are_asked_does_not_hinder_a_removal(fake: FakeWorld) -> None:
+    node = fake.node()
+    made = node.create_vnic(vm(9)).vnic
+
+    class Remover:
+        def before_apply(self) -> None:
+            remove(fake, made.link)
+
+    node.listeners.register(Remover())
+    node.destroy_vnic(vm(9))
+    assert fake.links() == []
+
+
 @pytest.mark.parametrize("topology", ["hub", "mesh"])
 @pytest.mark.parametrize("kind", [Bridge, Vxlan])
 def test_a_foreign_link_with_the_name_of_a_new_one_is_left_alone(

@@ -66,7 +66,6 @@ def rule_thing(key: Key) -> tuple[str, ...]:
 class CnciRecords(Records):
     """The subnets, the mesh and the rules of one concentrator."""
 
-    intends = True
     optional: ClassVar[frozenset[type[Noun]]] = Records.optional | {
         Zone,
         ProtectedNetwork,

@@ -61,8 +61,6 @@ class ComputeRecords(Records):
         Records.optional | GUARDS | {BridgeAccept, HostIsolation, AntiSpoof, DockerAccept}
     )
 
-    intends = True
-
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.subnets: dict[SubnetId, TenantSubnet] = {}

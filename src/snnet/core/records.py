@@ -29,9 +29,6 @@ class Records(ABC):
     optional: ClassVar[frozenset[type[Noun]]] = frozenset({SharedSysctl})
     """Nouns that a node of this role can do without if no driver carries them."""
 
-    intends: bool = False
-    """Whether a node of this role is asked for what no alias can hold: see ``intents``."""
-
     def __init__(self, site: Site) -> None:
         self.site = site
         self.orphans: list[str] = []
@@ -70,12 +67,12 @@ class Records(ABC):
         links and what a killed call left.
         """
 
+    @abstractmethod
     def intents(self, things: Iterable[Thing] | None) -> dict[tuple[str, ...], Sequence[Noun]]:
         """What to remember of these things, or of everything, that no alias can hold.
 
         Of a thing without nouns nothing is remembered.
         """
-        return {}
 
     @abstractmethod
     def rebuilt(self, left: Collection[Key] | None) -> list[TunnelEvent]:

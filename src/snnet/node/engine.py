@@ -206,7 +206,7 @@ class Engine(Generic[R]):
 
     def _intended(self, call: Call[R, Any, Any, Any], claim: Claim) -> Claim | None:
         """Return what the record of intents must agree about with the records after the call."""
-        if not self.records.intends or not (call.intends or self._intents):
+        if not (call.intends or self._intents):
             return None
         if not claim.everything:
             return claim
@@ -233,7 +233,7 @@ class Engine(Generic[R]):
             if setting_up:
                 self._drivers.require(plan, self._asked)
             news.ask(plan)
-            if self.records.intends and call.intends:
+            if call.intends:
                 self._intents.expect(call.intents(draft))
         if setting_up:
             outcome = Outcome()

@@ -120,12 +120,9 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         self._updated = frozenset(updated)
         self._left = dict.fromkeys([*[identity[:2] for identity in gone], *left])
         """Subnets that VNICs leave, or have left."""
-        self._subnets = {*self._left}
-        self.intends = False
-        if requests:
-            check_apart(requests)
-            self._subnets.update([request.id[:2] for request in requests])
-            self.intends = not all(request.policy.is_plain for request in requests)
+        check_apart(requests)
+        self._subnets = {*self._left, *[request.id[:2] for request in requests]}
+        self.intends = not all(request.policy.is_plain for request in requests)
 
     # -- claiming --------------------------------------------------------------------
 
