@@ -262,6 +262,12 @@ PAIRS = {
         lambda node: node.destroy_vnic(container(9)),
         False,
     ),
+    "the last VNIC of a subnet, and a next one": (
+        bridged,
+        create(10),
+        lambda node: node.destroy_vnic(container(9)),
+        True,
+    ),
     "two new subnets of a mesh": (
         meshed,
         create(10, subnet_number=5),

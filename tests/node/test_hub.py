@@ -214,7 +214,7 @@ def test_reconcile_gives_a_concentrator_another_address(hosts: Hosts) -> None:
     hosts.host.reconcile(concentrators=[config()])
     done = hosts.host.reconcile(concentrators=[config()])
     assert [item.action for item in done.items] == ["kept"]
-    with pytest.raises(snnet.Conflict, match="remove it first"):
+    with pytest.raises(snnet.Conflict, match=rf"{ADDRESS}, not 192\.0\.2\.201: remove it first"):
         hosts.host.set_concentrator(config(address="192.0.2.201"))
     done = hosts.host.reconcile(concentrators=[config(address="192.0.2.201")])
     assert [item.action for item in done.items] == ["removed", "created"]

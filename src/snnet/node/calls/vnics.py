@@ -101,6 +101,7 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
     """
 
     trusts: ClassVar[bool] = True
+    intends = False
 
     def __init__(
         self,
@@ -120,9 +121,11 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
         self._updated = frozenset(updated)
         self._left = dict.fromkeys([*[identity[:2] for identity in gone], *left])
         """Subnets that VNICs leave, or have left."""
-        check_apart(requests)
-        self._subnets = {*self._left, *[request.id[:2] for request in requests]}
-        self.intends = not all(request.policy.is_plain for request in requests)
+        self._subnets = {*self._left}
+        if requests:
+            check_apart(requests)
+            self._subnets.update([request.id[:2] for request in requests])
+            self.intends = not all(request.policy.is_plain for request in requests)
 
     # -- claiming --------------------------------------------------------------------
 
