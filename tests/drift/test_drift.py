@@ -18,7 +18,7 @@ from .world import DriftWorld
 DOCUMENT = Path(__file__).parents[2] / "docs" / "drift.md"
 CHANGES = list(changes())
 
-REPAIRED, NAMED, NOT_OURS = "Named and repaired", "Named", "None of ours"
+REPAIRED, NAMED, NOT_OURS = "Named and repaired", "Named", "Not checked"
 
 DEAF = "10.1.0.10"
 """The neighbour that pings while others change things."""
