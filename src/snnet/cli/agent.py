@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,36 @@ from snnet.agent.settings import AgentSettings
 
 from .options import CONFIG
 
+_DEFAULTS = {item.name: item.default for item in fields(AgentSettings)}
+
 
 @click.command()
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     envvar="SNNET_CONFIG",
+    show_envvar=True,
     help=f"The settings.  Default: {CONFIG}, or without that file one host with everything on it.",
 )
 @click.option(
-    "--registry", metavar="URL", envvar="SNNET_REGISTRY", help="In place of the settings'."
+    "--registry",
+    metavar="URL",
+    envvar="SNNET_REGISTRY",
+    show_envvar=True,
+    help=f"The registry.  Default: that of the settings, or {_DEFAULTS['registry']}.",
 )
-@click.option("--node", help="The node's id, in place of the settings'.")
-@click.option("--backend", help="In place of the settings'.")
-@click.option("--firewall", help="In place of the settings'.")
+@click.option("--node", help="The node's id.  Default: that of the settings, or the host's name.")
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="An installed backend (see: snnet backends).  Default: that of the settings, or "
+    f"{_DEFAULTS['backend']}.",
+)
+@click.option(
+    "--firewall",
+    metavar="NAME",
+    help=f"An installed firewall.  Default: that of the settings, or {_DEFAULTS['firewall']}.",
+)
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),

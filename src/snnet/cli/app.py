@@ -21,7 +21,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "node": ("node", "The hosts whose agents have registered."),
     "status": ("status", "What is ready, and what is not."),
     "apply": ("files", "Create and change what a file describes."),
-    "export": ("files", "Print all objects as such a file."),
+    "export": ("files", "Print all objects as a file for 'snnet apply'."),
     "topology": ("topology", "Hosts, networks, VNICs and tunnels: a tree, or a page."),
     "host": ("host", "This host's kernel: show, verify, repair, reset, doctor, report."),
     "explain": ("explain", "Whether one place reaches another, hop by hop, and what stops it."),
@@ -92,7 +92,13 @@ def _sentence(error: Exception) -> str:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="snnet")
-@click.option("--debug", is_flag=True, envvar="SNNET_DEBUG", help="Show where errors come from.")
+@click.option(
+    "--debug",
+    is_flag=True,
+    envvar="SNNET_DEBUG",
+    show_envvar=True,
+    help="Also print the traceback of an error.",
+)
 def snnet(debug: bool) -> None:
     """Tenant networks for VMs and containers.
 
@@ -101,4 +107,7 @@ def snnet(debug: bool) -> None:
     snnet network create web --subnet 10.1.0.0/24
     snnet vnic create v1 --network web
     snnet forward create --network web --port 8080 --to v1 --to-port 80
+
+    Exit codes: 0 done; 1 it failed, is not ready, or was interrupted; 2 wrong usage or a wrong
+    value.  'explain', 'host verify' and 'host doctor' exit with 1 if they find something wrong.
     """

@@ -113,7 +113,7 @@ def demo(
 ) -> None:
     """Build a small data centre, ping from every guest to every other, remove it again.
 
-    Two compute nodes, a network node with a concentrator per tenant, and two
+    Two compute nodes, a network host with a concentrator per tenant, and two
     tenants that use the same addresses, with a VM and a container each on both
     nodes in two subnets.  Guests of one tenant reach each other everywhere,
     guests of different tenants never.

@@ -26,7 +26,9 @@ _COLUMNS = (
 @click.option("-f", "--file", type=click.File("rb"), required=True, help="The file; - for stdin.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option(
-    "--prune", is_flag=True, help="Delete what the file does not have, of the tenants in it."
+    "--prune",
+    is_flag=True,
+    help="Also delete objects that are not in the file, of the tenants that are in it.",
 )
 @output_option
 @with_new_cluster
@@ -34,7 +36,8 @@ def apply(cluster: Cluster, file: IO[bytes], dry_run: bool, prune: bool, output:
     """Create and change what a file describes, in the YAML that 'snnet export' prints.
 
     The whole file is checked before anything is done.  What the file does not have stays as
-    it is, unless --prune is given.
+    it is, unless --prune is given.  Returns when the registry has it; the agents do the work
+    afterwards, and 'snnet status --wait' waits for them.
 
     \b
     snnet apply -f web.yaml --dry-run
@@ -72,6 +75,9 @@ def apply(cluster: Cluster, file: IO[bytes], dry_run: bool, prune: bool, output:
 @with_cluster
 def export(cluster: Cluster, tenant: str | None) -> None:
     """Print all objects as the YAML that 'snnet apply' takes.
+
+    It has the addresses, keys and hosts that were chosen: applied to an empty registry, it
+    creates the same objects.
 
     \b
     snnet export > backup.yaml

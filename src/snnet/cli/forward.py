@@ -32,7 +32,11 @@ COLUMNS = (
 
 @click.group()
 def forward() -> None:
-    """Ports that lead to a VNIC from outside."""
+    """Ports that lead to a VNIC from outside.
+
+    Clients connect to the host that runs the tenant's concentrator, in topology 'hub' to the
+    concentrator's own address: 'snnet topology' shows it.
+    """
 
 
 @forward.command()
@@ -49,7 +53,9 @@ def forward() -> None:
     show_default=True,
     help="The protocol of the port.",
 )
-@click.option("--port", required=True, metavar="A[-B]", help="The port outside, or a range.")
+@click.option(
+    "--port", required=True, metavar="A[-B]", help="The port to which clients connect, or a range."
+)
 @click.option(
     "--to",
     required=True,
@@ -58,14 +64,17 @@ def forward() -> None:
     help="The VNIC that it leads to.",
 )
 @click.option(
-    "--to-port", type=int, metavar="N", help="The (first) port of the VNIC.  Default: the same."
+    "--to-port",
+    type=int,
+    metavar="N",
+    help="The port of the VNIC; of a range the first one.  Default: the same port.",
 )
 @click.option(
     "--source",
     "sources",
     multiple=True,
     metavar="CIDR",
-    help="Who may connect.  Default: everybody.",
+    help="A network that may connect; may be repeated.  Default: everybody.",
 )
 @tenant_option
 @wait_options
@@ -127,6 +136,8 @@ def list_(cluster: Cluster, tenant: str, all_tenants: bool, output: str) -> None
 @with_cluster
 def delete(cluster: Cluster, name: str, tenant: str) -> None:
     """Delete a forward, by its name in the list.
+
+    Returns when the registry has it; the agent does the work afterwards.
 
     \b
     snnet forward delete tcp-8080

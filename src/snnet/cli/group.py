@@ -26,7 +26,7 @@ _RULES = click.option(
     "rules",
     multiple=True,
     metavar="RULE",
-    help="What it allows, like 'in tcp 80,443 from 10.0.0.0/8', 'in icmp', 'out'.",
+    help="What it allows, like 'in tcp 80,443 from 10.0.0.0/8', 'in icmp', 'out'; may be repeated.",
 )
 
 
@@ -35,7 +35,8 @@ def group() -> None:
     """Security groups: what the VNICs in them may send and receive.
 
     A rule is 'in|out [PROTOCOL [PORTS]] [from|to NETWORK|group:NAME]'.  A VNIC in groups
-    passes only what a rule of any of them allows, and the answers to it.
+    passes only what a rule of any of them allows, and the answers to it.  A VNIC in no group
+    passes everything.
     """
 
 
@@ -133,6 +134,8 @@ def update(
 @with_cluster
 def delete(cluster: Cluster, name: str, tenant: str) -> None:
     """Delete a group that nothing uses.
+
+    Returns when the registry has it; the agent does the work afterwards.
 
     \b
     snnet group delete web

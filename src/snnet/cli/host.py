@@ -103,7 +103,8 @@ def verify(output: str) -> None:
 def repair() -> None:
     """Put right what differs.  A node that an agent holds is repaired by its agent.
 
-    What fails with one node is said, and the others are repaired all the same.
+    If a node cannot be repaired, its error is printed, and the others are repaired all the
+    same.  Exits with 1 then.
 
     \b
     snnet host repair
@@ -125,8 +126,9 @@ def repair() -> None:
 def reset(yes: bool) -> None:
     """Remove everything of snnet from this host.
 
-    Guests lose their networks.  What fails with one node is said, and the others are removed
-    all the same.
+    Stop the agent first: what it holds is left.  Guests lose their networks.  If a node cannot
+    be removed, its error is printed, and the others are removed all the same.  Exits with 1
+    then.
 
     \b
     snnet host reset
@@ -159,7 +161,7 @@ def _each(
     *,
     cleaning: bool = False,
 ) -> bool:
-    """Do something with each node, also after an error, which is said; whether all went well."""
+    """Do something with each node, also after an error, which is printed; whether all went well."""
     from snnet.contract import SnnetError
     from snnet.doctor.survey import opened
 
@@ -204,6 +206,7 @@ def doctor(output: str) -> None:
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
     envvar="SNNET_CONFIG",
+    show_envvar=True,
     help=f"The agent's settings.  Default: {CONFIG}, if it is there.",
 )
 def report(file: Path, yes: bool, config: Path | None) -> None:

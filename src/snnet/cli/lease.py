@@ -38,8 +38,8 @@ def lease() -> None:
 def list_(cluster: Cluster, tenant: str, all_tenants: bool, output: str) -> None:
     """List the leases that guests hold (root).
 
-    It asks this host's concentrators.  What fails with one of them is said, and the others
-    are asked all the same.
+    It asks this host's concentrators.  If one of them fails, its error is printed, and the
+    others are asked all the same.  Exits with 1 then.
 
     \b
     snnet lease list

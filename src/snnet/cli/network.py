@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from snnet.cluster import Cluster
+from snnet.cluster.documents import SUBNET_KEY_MAX
 
 from .options import (
     complete,
     force_option,
+    mtu_option,
     output_option,
     tenant_option,
     tenants_option,
@@ -50,10 +52,13 @@ def network() -> None:
     metavar="CIDR",
     help="Such as 10.1.0.0/24; give it twice for IPv4 and IPv6.",
 )
-@click.option("--key", type=int, help="The tunnel key.  Default: a free one.")
 @click.option(
-    "--mtu", type=int, help="The largest packet in bytes.  Default: what the path allows."
+    "--key",
+    type=int,
+    metavar="N",
+    help=f"The key of its tunnels, 1 to {SUBNET_KEY_MAX}.  Default: a free one.",
 )
+@mtu_option("what the path allows")
 @tenant_option
 @wait_options
 @output_option
@@ -114,7 +119,7 @@ def show(cluster: Cluster, name: str, tenant: str, output: str) -> None:
 
 @network.command()
 @_NAME
-@click.option("--mtu", type=int, required=True, help="The largest packet in bytes.")
+@mtu_option()
 @tenant_option
 @wait_options
 @output_option
@@ -123,6 +128,8 @@ def update(
     cluster: Cluster, name: str, mtu: int, tenant: str, wait: bool, timeout: float, output: str
 ) -> None:
     """Change the MTU of a network.
+
+    Its gateway and VNICs are changed in place.  Guests learn it with their next lease.
 
     \b
     snnet network update web --mtu 1400
@@ -133,11 +140,13 @@ def update(
 
 @network.command()
 @_NAME
-@force_option
+@force_option("Also delete its VNICs, and the forwards and public addresses that lead to them.")
 @tenant_option
 @with_cluster
 def delete(cluster: Cluster, name: str, force: bool, tenant: str) -> None:
     """Delete a network that has no VNICs, or with --force its VNICs too.
+
+    Returns when the registry has it; the agent does the work afterwards.
 
     \b
     snnet network delete web

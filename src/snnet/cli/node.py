@@ -59,7 +59,8 @@ def show(cluster: Cluster, name: str, output: str) -> None:
 def drain(cluster: Cluster, name: str, undo: bool) -> None:
     """Put nothing new on a node.
 
-    Its concentrators move to other nodes; its VNICs stay.
+    Its concentrators move to other network hosts, if there are any: the command does not wait
+    for that.  Its VNICs stay; 'snnet vnic update --node' moves one.
 
     \b
     snnet node drain host-1
@@ -69,12 +70,13 @@ def drain(cluster: Cluster, name: str, undo: bool) -> None:
 
 @node.command()
 @_NAME
-@force_option
+@force_option("Also delete its VNICs, and the forwards and public addresses that lead to them.")
 @with_cluster
 def forget(cluster: Cluster, name: str, force: bool) -> None:
     """Remove a node that is gone for good.
 
-    Its agent must not be running.  With --force its VNICs are deleted too.
+    Its agent must not be running, and it must have no VNICs.  Its concentrators move to other
+    network hosts, if there are any: the command does not wait for that.
 
     \b
     snnet node forget host-1

@@ -137,7 +137,7 @@ def output_option(command: F) -> F:
         type=click.Choice(["table", "wide", "json", "yaml"]),
         default="table",
         show_default=True,
-        help="How to print it.",
+        help="How to print the result.  wide: a table with all columns.",
     )(command)
 
 
@@ -146,12 +146,16 @@ def wait_options(command: F) -> F:
     command = click.option(
         "--timeout",
         type=click.FloatRange(min=0),
+        metavar="SECONDS",
         default=WAIT,
         show_default=True,
-        help="Seconds to wait.",
+        help="How long to wait.",
     )(command)
     return click.option(
-        "--wait/--no-wait", default=True, help="Wait until it is ready, or has failed.  [wait]"
+        "--wait/--no-wait",
+        default=True,
+        show_default=True,
+        help="Wait until the agent has done it, or has failed.",
     )(command)
 
 
@@ -160,14 +164,26 @@ def timeout_option(command: F) -> F:
     return click.option(
         "--timeout",
         type=click.FloatRange(min=0),
+        metavar="SECONDS",
         default=10.0,
         show_default=True,
-        help="Seconds to wait for the agents of other hosts.",
+        help="How long to wait for the agents of other hosts.",
     )(command)
 
 
-def force_option(command: F) -> F:
-    return click.option("--force", is_flag=True, help="Delete also what uses it.")(command)
+def mtu_option(default: str | None = None) -> Callable[[F], F]:
+    """``--mtu``; it has to be given where there is no default."""
+    from snnet.contract.addresses import IPV6_MTU_MIN, MTU_MAX, MTU_MIN
+
+    text = f"The largest packet in bytes, {MTU_MIN} to {MTU_MAX}, with IPv6 from {IPV6_MTU_MIN}."
+    if default is not None:
+        text += f"  Default: {default}."
+    return click.option("--mtu", type=int, metavar="BYTES", required=default is None, help=text)
+
+
+def force_option(text: str) -> Callable[[F], F]:
+    """For what is refused otherwise."""
+    return click.option("--force", is_flag=True, help=text)
 
 
 def complete(

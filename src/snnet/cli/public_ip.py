@@ -43,6 +43,9 @@ def create(
 ) -> None:
     """Give a VNIC a public address.
 
+    It must be in the setting floating_pool, if there is one, and packets for it must reach the
+    host that runs the tenant's concentrator.
+
     \b
     snnet public-ip create 203.0.113.5 --to v1
     """
@@ -70,6 +73,8 @@ def list_(cluster: Cluster, tenant: str, all_tenants: bool, output: str) -> None
 @with_cluster
 def delete(cluster: Cluster, address: str, tenant: str) -> None:
     """Take a public address from its VNIC.
+
+    Returns when the registry has it; the agent does the work afterwards.
 
     \b
     snnet public-ip delete 203.0.113.5

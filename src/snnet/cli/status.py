@@ -27,8 +27,8 @@ _PROBLEMS = (
 
 @click.command()
 @click.option("--wait", is_flag=True, help="Wait until everything is ready; exit with 1 if not.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=WAIT, show_default=True,
-              help="Seconds to wait.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", default=WAIT,
+              show_default=True, help="How long to wait.")  # fmt: skip
 @output_option
 @with_cluster
 def status(cluster: Cluster, wait: bool, timeout: float, output: str) -> None:

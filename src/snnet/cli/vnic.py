@@ -9,11 +9,12 @@ import click
 
 from snnet.cluster import Cluster
 from snnet.cluster.documents import ROLES
-from snnet.contract.shaping import show_rate
+from snnet.contract.shaping import RATE_MAX, RATE_MIN, show_rate
 
 from .options import (
     complete,
     force_option,
+    mtu_option,
     output_option,
     tenant_option,
     tenants_option,
@@ -49,8 +50,8 @@ _NAME = click.argument("name", shell_complete=complete("vnics"))
 
 
 def owner_option(text: str) -> Callable[[F], F]:
-    """``--owner``: a user by name or number."""
-    return click.option("--owner", help=text)
+    """``--owner``: a user of the host by name or number."""
+    return click.option("--owner", metavar="USER", help=text)
 
 
 def policy_options(*, more: str, checked: str, limit: str) -> Callable[[F], F]:
@@ -61,7 +62,8 @@ def policy_options(*, more: str, checked: str, limit: str) -> Callable[[F], F]:
             command = click.option(
                 f"--rate-{way}-guest",
                 metavar="RATE",
-                help=f"What the guest {does} at most, like '100mbit'.  Default: {limit}.",
+                help=f"What the guest {does} at most: bits a second, or text like '100mbit', "
+                f"{show_rate(RATE_MIN)} to {show_rate(RATE_MAX)}.  Default: {limit}.",
             )(command)
         command = click.option(
             "--group",
@@ -69,7 +71,7 @@ def policy_options(*, more: str, checked: str, limit: str) -> Callable[[F], F]:
             multiple=True,
             metavar="NAME",
             shell_complete=complete("groups"),
-            help=f"A security group that it is in{more}.",
+            help=f"A security group that it is in; may be repeated{more}.",
         )(command)
         command = click.option(
             "--anti-spoofing/--no-anti-spoofing",
@@ -81,7 +83,7 @@ def policy_options(*, more: str, checked: str, limit: str) -> Callable[[F], F]:
             "extra",
             multiple=True,
             metavar="ADDRESS",
-            help=f"An address or network that the guest may use too{more}.",
+            help=f"An address or network that the guest may use too; may be repeated{more}.",
         )(command)
 
     return add
@@ -101,24 +103,26 @@ def vnic() -> None:
 @click.option(
     "--network", required=True, shell_complete=complete("networks"), help="The network it is on."
 )
-@click.option("--node", shell_complete=complete("nodes"), help="Its host.  Default: chosen.")
+@click.option(
+    "--node", shell_complete=complete("nodes"), help="Its host.  Default: one that is not drained."
+)
 @click.option(
     "--ip",
     "ips",
     multiple=True,
     metavar="IP",
-    help="Its address, one of each family of the network.  Default: free ones.",
+    help="Its address; give it twice for IPv4 and IPv6.  Default: free ones.",
 )
-@click.option("--mac", help="The guest's MAC.  Default: made of the address.")
+@click.option("--mac", metavar="MAC", help="The guest's MAC.  Default: made of the address.")
 @click.option(
     "--role",
     type=click.Choice(list(ROLES)),
     default="vm",
     show_default=True,
-    help="What it is for.",
+    help="What it is for: a VM has a tap, a container a veth pair.",
 )
-@click.option("--mtu", type=int, help="The largest packet in bytes.  Default: the network's.")
-@owner_option("The user of the host who may open the tap.  Default: root alone.")
+@mtu_option("the network's")
+@owner_option("The user who may open the tap of a VM.  Default: root alone.")
 @policy_options(more="", checked="as the node's configuration says", limit="no limit")
 @tenant_option
 @wait_options
@@ -217,9 +221,11 @@ def show(cluster: Cluster, name: str, tenant: str, output: str) -> None:
 
 @vnic.command()
 @_NAME
-@click.option("--node", shell_complete=complete("nodes"), help="Move it to this host.")
-@click.option("--mtu", type=int, help="The largest packet in bytes.")
-@owner_option("The user of the host who may open the tap.")
+@click.option(
+    "--node", shell_complete=complete("nodes"), help="Move it to this host; address and MAC stay."
+)
+@mtu_option("as before")
+@owner_option("The user who may open the tap of a VM.  The tap is made again.")
 @policy_options(more="; those given replace all", checked="as before", limit="as before")
 @click.option("--no-extra-addresses", "no_extra", is_flag=True, help="Only its own addresses.")
 @click.option("--no-groups", is_flag=True, help="In no group: everything passes.")
@@ -280,11 +286,14 @@ def update(
 
 @vnic.command()
 @_NAME
-@force_option
+@force_option("Delete it with the forwards and public addresses that lead to it, and if a program "
+              "such as the Docker plugin manages it.")  # fmt: skip
 @tenant_option
 @with_cluster
 def delete(cluster: Cluster, name: str, force: bool, tenant: str) -> None:
     """Delete a VNIC.
+
+    Returns when the registry has it; the agent does the work afterwards.
 
     \b
     snnet vnic delete v1
@@ -294,7 +303,7 @@ def delete(cluster: Cluster, name: str, force: bool, tenant: str) -> None:
 
 @vnic.command()
 @_NAME
-@click.option("--pid", type=int, help="A process of the container.")
+@click.option("--pid", type=int, metavar="PID", help="A process of the container.")
 @click.option("--netns", help="The container's network namespace: a name of 'ip netns', or a path.")
 @click.option(
     "--as", "device", default="eth0", show_default=True, help="The link's name in the container."
@@ -305,6 +314,9 @@ def attach(
     cluster: Cluster, name: str, pid: int | None, netns: str | None, device: str, tenant: str
 ) -> None:
     """Move a VNIC's end into a container and configure it (root).
+
+    Give --pid or --netns, on the VNIC's node.  The end gets its name, addresses and default
+    routes.  The command may be repeated.
 
     \b
     snnet vnic attach c1 --pid 4711

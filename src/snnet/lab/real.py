@@ -237,7 +237,7 @@ class RealLab(Lab):
         what = {"wire": "the wire: a bridge that joins all hosts"}
         what[scenario.internet.name] = f"the internet, {scenario.internet.address.ip}"
         for machine in scenario.machines:
-            role = "network node" if machine == scenario.network_node else "compute node"
+            role = "network host" if machine == scenario.network_node else "compute node"
             what[machine.name] = f"{role}, {machine.address.ip}"
         for tenant in scenario.tenants:
             what[tenant.concentrator] = f"concentrator of {tenant.name}, {tenant.address.ip}"
