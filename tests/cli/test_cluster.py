@@ -366,6 +366,10 @@ def test_everything_wrong_in_a_file_is_named_with_its_line(shell: Shell, tmp_pat
     first, second = result.stderr.splitlines()
     assert first.startswith(f"snnet: {path}:3: network 'web' (document 1): subnet")
     assert second.startswith(f"snnet: {path}:11: document 3: porto: unknown field of a forward")
+    path.write_text(f"{FILE}---\nkind: network\nname: db\nsubnet: 10.1.0.0/16\n")
+    path.write_text(path.read_text().replace("network: web", "network: gone"))
+    lines = shell(f"apply -f {path}", 2).stderr.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [f"{path}:{line}" for line in (7, 10, 17)]
     path.write_text("kind: network\nname: [\n")
     assert f"{path}:3:1: this is not YAML" in shell(f"apply -f {path}", 2).stderr
     path.write_text("kind: network\nname: a\nname: b\n")

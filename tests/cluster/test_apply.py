@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from snnet import Cluster, Conflict, InvalidRequest, Unavailable
-from snnet.cluster import Applied, Problems, keys
+from snnet.cluster import Applied, DocumentProblem, Problems, keys
+from snnet.cluster.problems import each
 from snnet.contract import Put
 
 from .test_vnics import register
@@ -119,7 +120,7 @@ def test_every_problem_of_a_file_is_named_before_anything_is_written() -> None:
     with Cluster("memory:") as cluster:
         with pytest.raises(Problems) as caught:
             cluster.apply([*bad, FILE[3]])
-        assert [problem.split(": ")[:2] for problem in caught.value.problems] == [
+        assert [str(problem).split(": ")[:2] for problem in caught.value.problems] == [
             ["network 'web' (document 1)", "subnet"],
             ["network 'web' (document 1)", "mtu"],
             ["document 2", "nome"],
@@ -138,7 +139,8 @@ def test_every_problem_of_a_file_is_named_before_anything_is_written() -> None:
         ({"kind": "vnic", "name": "v3", "network": "no"}, "there is no network 'no'"),
         ({"kind": "public-ip", "address": "203.0.113.6", "to": "v8"}, "there is no vnic 'v8'"),
         ({"kind": "network", "name": "wide", "subnet": "10.0.0.0/8"}, "too large"),
-        ({"kind": "network", "name": "wide", "subnet": "10.1.0.0/16"}, "overlaps 10.1.0.0/16"),
+        ({"kind": "network", "name": "wide", "subnet": "10.1.0.0/16"},
+         "network 'wide' of tenant 'acme': subnet: 10.1.0.0/16 overlaps 10.1.0.0/24"),
         ({"kind": "vnic", "name": "v3", "network": "web", "ip": "10.2.0.9"}, "is outside"),
         ({"kind": "vnic", "name": "v1", "network": "web"}, "is there twice"),
         ({"kind": "vnic", "name": "v3", "network": "web", "ip": "10.1.0.1"}, "is the gateway of"),
@@ -170,11 +172,17 @@ def test_contradictions_within_a_file(extra: dict[str, Any], message: str) -> No
     ]  # fmt: skip
     with Cluster("memory:") as cluster:
         for dry_run in (True, False):
-            with pytest.raises(InvalidRequest, match=message):
-                cluster.apply(
-                    [*FILE, *({"tenant": "acme", **item} for item in [*more, extra])],
-                    dry_run=dry_run,
+            file = [*FILE, *({"tenant": "acme", **item} for item in [*more, extra])]
+            with pytest.raises(InvalidRequest, match=message) as caught:
+                cluster.apply(file, dry_run=dry_run)
+            for problem in each(caught.value):
+                assert isinstance(problem, DocumentProblem)
+                found = file[problem.number - 1]
+                assert str(found.get("name") or found.get("address") or found["port"]) in str(
+                    problem
                 )
+                field = (problem.field or "").partition("[")[0]
+                assert field in found or "is there twice" in str(problem)
         assert cluster.registry.read("").entries == {}
         cluster.apply([*FILE, *({"tenant": "acme", **item} for item in more)])
         with pytest.raises(InvalidRequest, match=message):

@@ -52,7 +52,7 @@ def test_other_tenants_may_use_the_same_addresses(cluster: Cluster) -> None:
 def test_every_problem_is_named() -> None:
     with Cluster("memory:") as cluster, pytest.raises(Problems) as caught:
         cluster.create_network("?", tenant="", subnet="10.1.0.1/24", mtu=1)
-    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+    assert [str(problem).split(":")[0] for problem in caught.value.problems] == [
         "tenant", "name", "subnet", "mtu"
     ]  # fmt: skip
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
+from snnet.cluster import DocumentProblem
 from snnet.contract import InvalidRequest
 from snnet.yamlfile import check_values, plain_loader
 
@@ -21,15 +21,13 @@ class Documents(list[dict[str, Any]]):
         self.lines: list[Mapping[str, int]] = []
         """For each document the line of each field, and of the document itself as ""."""
 
-    def place(self, problem: str) -> str:
+    def place(self, problem: InvalidRequest) -> str:
         """The file and the line that a problem is about: "web.yaml:7"."""
-        number = re.search(r"document (\d+)", problem)
-        if number is None or int(number[1]) > len(self.lines):
+        if not isinstance(problem, DocumentProblem):
             return self._name
-        lines = self.lines[int(number[1]) - 1]
-        field = problem.partition("): ")[2] or problem.partition(": ")[2]
-        name = re.match(r"\w+", field)
-        return f"{self._name}:{lines.get(name[0] if name else '', lines[''])}"
+        lines = self.lines[problem.number - 1]
+        field = (problem.field or "").partition("[")[0]  # rules[0]
+        return f"{self._name}:{lines.get(field, lines[''])}"
 
 
 def read_documents(data: bytes, name: str) -> Documents:

@@ -7,7 +7,8 @@ from typing import IO, Any
 
 import click
 
-from snnet.cluster import Applied, Cluster, Problems
+from snnet.cluster import Applied, Cluster
+from snnet.cluster.problems import each
 from snnet.contract import InvalidRequest
 
 from .options import output_option, with_cluster, with_new_cluster
@@ -61,8 +62,7 @@ def apply(cluster: Cluster, file: IO[bytes], dry_run: bool, prune: bool, output:
                 progress=lambda done, total: say(f"{done} of {total} objects stored"),
             )
     except InvalidRequest as error:
-        problems = error.problems if isinstance(error, Problems) else (str(error),)
-        for problem in problems:
+        for problem in each(error):
             click.echo(f"snnet: {documents.place(problem)}: {problem}", err=True)
         sys.exit(2)
     _show(applied, output, dry_run=dry_run)

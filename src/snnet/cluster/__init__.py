@@ -18,7 +18,7 @@ from .applying import Applied
 from .cluster import Cluster
 from .documents import DEFAULT_TENANT, Forward, Network, PublicIp, Status, Vnic
 from .node_info import NodeInfo
-from .problems import Problems
+from .problems import DocumentProblem, Problems
 from .security import SecurityGroup
 from .waiting import Event
 
@@ -26,6 +26,7 @@ __all__ = [
     "DEFAULT_TENANT",
     "Applied",
     "Cluster",
+    "DocumentProblem",
     "Event",
     "Forward",
     "Network",

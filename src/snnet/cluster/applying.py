@@ -15,7 +15,7 @@ from .claims import Id, claims_of, id_of
 from .contradictions import check_together
 from .documents import Forward, PublicIp, Vnic, Wanted
 from .kinds import KINDS
-from .problems import Problems, raise_all
+from .problems import DocumentProblem, each, raise_all
 from .rehearsal import Rehearsal
 from .security import SecurityGroup
 from .views import kind_of, read_everything, unmanaged
@@ -56,8 +56,9 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """One checked document, and the fields that it has."""
+    """One checked document, its number, and the fields that it has."""
 
+    number: int
     wanted: Wanted
     given: frozenset[str]
 
@@ -90,7 +91,7 @@ def apply(
         if not prune or key in wanted or item.tenant not in tenants or key not in ours
     }
     after = {**kept, **{item.id: _after(item, stored.get(item.id)) for item in items}}
-    check_together(after, wanted, stored)
+    check_together(after, {id: item.number for id, item in wanted.items()}, stored)
     reserved = {claim for item in items for claim in claims_of(item.wanted)}
     writer = Writer(Rehearsal(registry) if dry_run else registry, reserved)
     gone = [item for key, item in stored.items() if key not in kept]
@@ -178,38 +179,38 @@ def read_documents(documents: Iterable[Mapping[str, Any]]) -> list[_Item]:
     """
     items: list[_Item] = []
     problems: list[InvalidRequest] = []
-    for number, document in enumerate(documents):
+    for number, document in enumerate(documents, 1):
         try:
-            items.append(_read(document))
-        except InvalidRequest as problem:
+            items.append(_read(number, document))
+        except InvalidRequest as error:
             where = _where(number, document)
-            lines = problem.problems if isinstance(problem, Problems) else (str(problem),)
-            problems += [InvalidRequest(line, field=where) for line in lines]
+            problems += [DocumentProblem(problem, number, where) for problem in each(error)]
     seen: set[Id] = set()
     for item in items:
         if item.id in seen:
-            problems.append(InvalidRequest("is there twice", field=item.wanted.title))
+            twice = InvalidRequest("is there twice")
+            problems.append(DocumentProblem(twice, item.number, item.wanted.title))
         seen.add(item.id)
     raise_all(problems)
     order = list(KINDS)
     return sorted(items, key=lambda item: order.index(item.wanted.kind))
 
 
-def _read(document: Mapping[str, Any]) -> _Item:
+def _read(number: int, document: Mapping[str, Any]) -> _Item:
     if not isinstance(document, Mapping):
         raise InvalidRequest(f"{shown(document)} is not a mapping of fields")
     fields = {name: value for name, value in document.items() if name != "kind"}
     wanted = kind_of(document.get("kind")).asked(fields)
-    return _Item(wanted, frozenset(fields) - {"name", "tenant"})
+    return _Item(number, wanted, frozenset(fields) - {"name", "tenant"})
 
 
 def _where(number: int, document: Any) -> str:
     named = isinstance(document, Mapping) and (document.get("name") or document.get("address"))
     if not named:
-        return f"document {number + 1}"
+        return f"document {number}"
     kind = document.get("kind")
     what = kind if isinstance(kind, str) else "document"
-    return f"{what} {shown(named)} (document {number + 1})"
+    return f"{what} {shown(named)} (document {number})"
 
 
 def _deleted(writer: Writer, item: Wanted, leave: Collection[Id] = ()) -> Applied:

@@ -78,6 +78,11 @@ def groups_named(wanted: Wanted) -> tuple[str, ...]:
             return ()
 
 
+def group_field(wanted: Wanted) -> str:
+    """The field that names them."""
+    return "groups" if isinstance(wanted, Vnic) else "rules"
+
+
 def reads(wanted: Wanted) -> list[str]:
     """What :func:`refer` has to have read."""
     return [keys.group(wanted.tenant, name) for name in groups_named(wanted)]
@@ -88,7 +93,7 @@ def refer(wanted: Wanted, reading: Reading, draft: Draft[Any]) -> None:
     names = groups_named(wanted)
     if not names:
         return
-    field = "groups" if isinstance(wanted, Vnic) else "rules"
+    field = group_field(wanted)
     if len(names) > NAMED_MAX:
         raise InvalidRequest(
             f"{len(names)} groups are too many: name at most {NAMED_MAX}", field=field
