@@ -161,8 +161,19 @@ def test_rules_of_tables_are_usual_in_their_order() -> None:
     assert not list(_policies("ip rule", [local, main, default]))
     assert not list(_policies("ip rule", [{**local, "priority": 100}, main]))
     assert not list(_policies("ip -6 rule", []))
-    missing = ["ip rule: no rule for table local at its place"]
-    assert list(_policies("ip rule", [main, {**local, "priority": 32768}])) == missing
+    missing = {
+        "what": "ip rule: no rule for table local at its place",
+        "fix": "ip rule add lookup local pref 0",
+        "missing": True,
+    }
+    assert list(_policies("ip rule", [main, {**local, "priority": 32768}])) == [missing]
+    theirs = {"priority": 5, "src": "all", "table": "9"}
+    another = {
+        "what": "ip rule 5: src all table 9 chooses another table of routes",
+        "fix": "ip rule delete pref 5",
+        "missing": False,
+    }
+    assert list(_policies("ip rule", [local, theirs, main])) == [another]
 
 
 def test_queues_that_lose_nothing_are_not_named() -> None:

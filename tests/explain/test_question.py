@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from snnet import ComputeNode, FakeKernel, InvalidRequest, NetworkConfig, VnicConfig
+from snnet import ComputeNode, Fabric, FakeKernel, InvalidRequest, NetworkConfig, VnicConfig
 from snnet.contract import Add, Address, Link
 from snnet.explain.faked import snapshot_of
+from snnet.explain.mending import advice
 from snnet.explain.question import Explanation, Question, explain
 from snnet.explain.snapshot import Snapshot
+from snnet.explain.world import World
 from tests.node.test_local import OneHost, config, vnic
 
 from .fakes import nft, saved
@@ -229,7 +231,7 @@ def test_a_command_is_for_the_namespace_of_the_rule(one: OneHost) -> None:
             "snnet host repair",
         ),
         (
-            {"policies": ["ip rule 5: from all lookup 9"]},
+            {"policies": [{"what": "ip rule 5", "fix": "ip rule delete pref 5", "missing": False}]},
             "ip rule 5",
             "to see whether it is this rule: ip rule delete pref 5",
         ),
@@ -335,3 +337,13 @@ def test_what_the_host_sends_to_itself_passes_every_hook(one: OneHost) -> None:
         assert found.outcome == "dropped", hook
     found = ask(one, "eth0", "192.0.2.11", changes={"others": nft([DROP], hook="forward")})
     assert found.outcome == "reached"
+
+
+def test_what_is_too_long_has_advice_wherever_it_is_lost(one: OneHost) -> None:
+    """On the link that it comes by, and at the router that it cannot leave."""
+    fabric = Fabric()
+    a, b = fabric.add_host("a", "192.0.2.1/24"), fabric.add_host("b", "192.0.2.2/24", mtu=1400)
+    world = World(snapshot_of(one.kernel))
+    for source, target in ((a, b), (b, a)):
+        lost = fabric.trace(source, target, size=1373).steps[-1]
+        assert advice(world, lost) == "lower the guest's MTU to 1400", str(lost)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from snnet.explain import ipsec, queueing
-from snnet.explain.mending import of_policy
 from snnet.explain.reading import policies
 from snnet.system.host import RealHost
 
@@ -34,5 +33,5 @@ def _of(netns: int) -> Iterator[tuple[str, str]]:
             whose = row["selector"] or "all by default"
             yield f"an IPsec policy blocks packets ({row['direction']}): {whose}", row["remove"]
     for policy in policies(netns):
-        if "no rule" in policy:
-            yield policy, of_policy(policy).mend
+        if policy["missing"]:
+            yield policy["what"], policy["fix"]

@@ -8,11 +8,19 @@ from typing import Any
 from snnet.backends.fake.fabric.chains import OTHERS
 from snnet.backends.fake.fabric.netfilter import OURS
 from snnet.backends.fake.fabric.walk import (
+    BRIDGE_DOWN,
     LINK_DOWN,
+    NO_FORWARDING,
+    NO_LINK,
+    NO_LISTENER,
     NO_NEIGHBOUR,
+    NO_ROUTE,
     NOT_MINE,
+    OTHER_WAY,
     ROUTE_REFUSES,
     SAME_PORT,
+    TOO_LONG,
+    TOO_LONG_TO,
     Doubt,
     Step,
 )
@@ -80,20 +88,6 @@ def refusing(world: World, station: str, address: Any, says: object) -> str:
     return _inside(world, station, command or "snnet host verify")
 
 
-def of_policy(policy: str) -> Blame:
-    """Return the blame for a rule of others that chooses a table, or for one that is missing."""
-    rule, _, what = policy.partition(":")
-    *command, number = rule.split()
-    if number.isdigit():
-        why = f"{policy} chooses another table of routes"
-        return Blame(why, f"{' '.join(command)} delete pref {number}")
-    table = what.split()[4]
-    return Blame(policy, f"{rule} add lookup {table} pref {_PLACES[table]}")
-
-
-_PLACES = {"local": 0, "main": 32766}  # fib_default_rules_init, net/ipv4/fib_rules.c
-
-
 def _inside(world: World, station: str, text: str) -> str:
     """Return a command as it is typed on the host; advice stays as it is."""
     space = world.space_of(station)
@@ -124,6 +118,10 @@ def _loose(end: Step) -> str:
     return f"sysctl -w {link_sysctl('ipv4.conf', end.link, 'rp_filter')}=2"
 
 
+def _lower_mtu(end: Step) -> str:
+    return f"lower the guest's MTU to {end.values[-1]}"
+
+
 _VERIFY_ALL = "it came to the wrong host: snnet host verify on those that it passed"
 _ADVICE: dict[str, Callable[[Step], str]] = {
     OTHERS: _of_others,
@@ -132,11 +130,12 @@ _ADVICE: dict[str, Callable[[Step], str]] = {
     NOT_MINE: lambda end: _VERIFY_ALL,
     SAME_PORT: lambda end: _VERIFY_ALL,
     LINK_DOWN: _set_up,
-    "the bridge is down": _set_up,
-    "no such link": lambda end: "snnet host repair",
-    "{} is not for this host, which does not forward": _forwarding,
-    "{} came by another link than answers would leave by (rp_filter)": _loose,
-    "no route to {}": lambda end: "add a route, or snnet host repair if it is one of snnet's",
-    "refused: nothing listens on {}": lambda end: "start the program that listens there",
-    "{} bytes do not fit the MTU of {}": lambda end: f"lower the guest's MTU to {end.values[1]}",
+    BRIDGE_DOWN: _set_up,
+    NO_LINK: lambda end: "snnet host repair",
+    NO_FORWARDING: _forwarding,
+    OTHER_WAY: _loose,
+    NO_ROUTE: lambda end: "add a route, or snnet host repair if it is one of snnet's",
+    NO_LISTENER: lambda end: "start the program that listens there",
+    TOO_LONG: _lower_mtu,
+    TOO_LONG_TO: _lower_mtu,
 }

@@ -15,7 +15,7 @@ from snnet.contract import InvalidRequest, IPAddress, Link, PortForward, PublicI
 
 from .chains import Blame
 from .ending import Ending, ending
-from .mending import advice, advice_on_doubt, of_policy, refusing
+from .mending import advice, advice_on_doubt, refusing
 from .places import Place, find, find_target, knows
 from .routes import UNSURE
 from .snapshot import Snapshot
@@ -274,7 +274,7 @@ class Asker:
                     what = f"somebody changed {damage}"
                     yield Doubt(mine[0].host, what, Blame(what, "snnet host repair"))
                 for policy in self.world.spaces[name].policies:
-                    blame = of_policy(policy)
+                    blame = Blame(policy["what"], policy["fix"])
                     yield Doubt(mine[0].host, blame.what, blame)
             for link in dict.fromkeys(step.link for step in mine):
                 found = kernel.state.link(link)

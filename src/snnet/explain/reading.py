@@ -55,6 +55,7 @@ _PER_LINK = {
     "ipv6.conf": ("forwarding", "proxy_ndp", "disable_ipv6"),
 }
 _OWN_RULES = {"local", "main", "default"}
+_PLACES = {"local": 0, "main": 32766}  # fib_default_rules_init, net/ipv4/fib_rules.c
 
 
 def take(name: str = "", netns: int | None = None) -> Snapshot:
@@ -149,25 +150,32 @@ def _printed(fd: int, *words: str) -> list[dict[str, Any]]:
     return list(json.loads(text)) if text.strip() else []
 
 
-def policies(netns: int) -> Iterator[str]:
-    """Yield what others changed in how a table of routes is chosen, of both families."""
+def policies(netns: int) -> Iterator[dict[str, Any]]:
+    """Yield what others changed in how a table of routes is chosen, of both families.
+
+    "what" they changed, the "fix", and whether an own rule is "missing", which loses packets.
+    """
     yield from _policies("ip rule", _printed(netns, "rule"))
     yield from _policies("ip -6 rule", _printed(netns, "-6", "rule"))
 
 
-def _policies(command: str, rules: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what others changed in how a table of routes is chosen; see ``mending.of_policy``."""
+def _policies(command: str, rules: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     order = []
     for rule in rules:
         ours = rule.get("protocol") in (SNNET_PROTOCOL, str(SNNET_PROTOCOL))
         if rule.get("table") in _OWN_RULES and rule.get("src") == "all" and len(rule) == 3:
             order.append(rule["table"])
         elif not ours:
-            words = (f"{key} {value}" for key, value in rule.items() if key != "priority")
-            yield f"{command} {rule.get('priority')}: {' '.join(words)}"
-    for number, table in enumerate(("local", "main")) if rules or command == "ip rule" else ():
-        if table not in order[: number + 1]:
-            yield f"{command}: no rule for table {table} at its place"
+            number = rule.get("priority")
+            words = " ".join(f"{key} {value}" for key, value in rule.items() if key != "priority")
+            what = f"{command} {number}: {words} chooses another table of routes"
+            yield {"what": what, "fix": f"{command} delete pref {number}", "missing": False}
+    for number, (table, place) in enumerate(_PLACES.items()):
+        # A kernel without IPv6 has no rules of it.
+        if table not in order[: number + 1] and (rules or command == "ip rule"):
+            what = f"{command}: no rule for table {table} at its place"
+            fix = f"{command} add lookup {table} pref {place}"
+            yield {"what": what, "fix": fix, "missing": True}
 
 
 def _sysctls(links: Iterable[Link]) -> Iterator[tuple[str, str]]:

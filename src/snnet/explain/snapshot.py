@@ -51,15 +51,15 @@ class Space:
 
     ``far`` are veths whose other end is in another namespace of the snapshot: its name, and
     the link there.  ``routes`` are those of all tables, as ``ip -json route`` prints them;
-    ``policies`` the rules of others that choose a table, as text.  ``damage`` names rules of
-    snnet that somebody changed.  ``others`` are the chains of
-    others, as :func:`snnet.firewall.others.look.gather` returns them, with their ``traffic``
-    control and ``ipsec`` policies.
+    ``policies`` what others changed in how a table is chosen, see ``reading.policies``.
+    ``damage`` names rules of snnet that somebody changed.  ``others`` are the chains of others,
+    as :func:`snnet.firewall.others.look.gather` returns them, with their ``traffic`` control
+    and ``ipsec`` policies.
     """
 
     nouns: Sequence[Noun]
     routes: Sequence[Mapping[str, Any]] = ()
-    policies: Sequence[str] = ()
+    policies: Sequence[Mapping[str, Any]] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
     far: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     listeners: Sequence[Listener] = ()

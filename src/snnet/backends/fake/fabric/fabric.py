@@ -36,7 +36,7 @@ from .ports import find_port, free_uplink
 from .stack import Stack
 from .trace import Connection, Trace, trace_of
 from .tunnels import Tunnels
-from .walk import Network, Question, Station, Step, Walk
+from .walk import NO_ROUTE, Network, Question, Station, Step, Walk
 
 Place = FakeKernel | Guest
 Target = Place | str | IPAddress
@@ -310,7 +310,7 @@ class Fabric:
             step = Step(None, station.name, "", "connect to {} on {}", (address, asked))
         own = stack.source_for(address)
         if own is None:
-            station.drop(step, "", "no route to {}", address)
+            station.drop(step, "", NO_ROUTE, address)
         else:
             walk.question = Question(station, Packet(own, address, asked))
             walk.later(stack.send, walk.question.packet, step)

@@ -16,7 +16,7 @@ from snnet.contract import Bridge, IPAddress, Link, Macvtap, Tunnel, Veth
 from . import shaping, suppress
 from .frames import Arp, Frame, Packet
 from .netfilter import Netfilter
-from .walk import LINK_DOWN, SAME_PORT, Station, Step
+from .walk import BRIDGE_DOWN, LINK_DOWN, NO_LINK, SAME_PORT, TOO_LONG, Station, Step
 
 Plug = tuple[Station, str]
 """An uplink: its station and its link."""
@@ -210,12 +210,11 @@ class Links:
         """
         link, station = self._state.link(name), self.station
         if link is None:
-            station.drop(step, name, "no such link")
+            station.drop(step, name, NO_LINK)
         elif not link.up:
             (station.ignore if frame.flooded else station.drop)(step, name, LINK_DOWN)
         elif frame.size > (link.mtu or 0):
-            why = "{} bytes do not fit the MTU of {}"
-            station.drop(step, name, why, frame.size, link.mtu)
+            station.drop(step, name, TOO_LONG, frame.size, link.mtu)
         else:
             return link
         return None
@@ -234,7 +233,7 @@ class Bridges:
         bridge = station.state.link(port.master or "")
         assert bridge is not None
         if not bridge.up:
-            station.drop(step, bridge.name, "the bridge is down")
+            station.drop(step, bridge.name, BRIDGE_DOWN)
             return
         if frame.is_for_bridges:
             # Received by the port itself, past all that looks at the bridge (br_handle_frame).

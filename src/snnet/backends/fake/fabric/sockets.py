@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .frames import Echo, Icmp6, Packet, Segment, Udp
-from .walk import AN_ERROR, Station, Step
+from .walk import AN_ERROR, NO_LISTENER, Station, Step
 
 Handler = Callable[[str, Packet, Step], None]
 """Receives a packet: its ingress link, the packet, and the step before."""
@@ -80,7 +80,7 @@ class Sockets:
     def _answer(self, link: str, packet: Packet, payload: Echo | Segment, step: Step) -> None:
         station = self._station
         if isinstance(payload, Segment) and not self._listens(payload):
-            station.drop(step, link, "refused: nothing listens on {}", payload)
+            station.drop(step, link, NO_LISTENER, payload)
             return
         station.walk.reached.setdefault(station, packet.source)
         step = step.then(station.name, link, "{} arrived from {}", payload, packet.source)

@@ -33,7 +33,15 @@ from .frames import (
 )
 from .links import Links
 from .sockets import Sockets
-from .walk import NOT_MINE, ROUTE_REFUSES, Step
+from .walk import (
+    NO_FORWARDING,
+    NO_ROUTE,
+    NOT_MINE,
+    OTHER_WAY,
+    ROUTE_REFUSES,
+    TOO_LONG_TO,
+    Step,
+)
 
 _LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 
@@ -105,8 +113,7 @@ class Stack:
             why = "{} has a source address of this host"
             self.station.drop(passage.step, link, why, packet)
         elif not self._comes_right(link, packet):
-            why = "{} came by another link than answers would leave by (rp_filter)"
-            self.station.drop(passage.step, link, why, packet)
+            self.station.drop(passage.step, link, OTHER_WAY, packet)
         elif self._is_local(packet.target):
             self._deliver(passage)
         else:
@@ -143,15 +150,14 @@ class Stack:
         """Forward a packet to another host (ip_forward)."""
         station, packet, step, link = self.station, arrived.packet, arrived.step, arrived.link
         if not station.forwards(link, packet.target.version):
-            why = "{} is not for this host, which does not forward"
-            station.drop(step, link, why, packet)
+            station.drop(step, link, NO_FORWARDING, packet)
             return
         if packet.ttl <= 1:
             self._refuse(arrived, TIME_EXCEEDED, "TTL exceeded on the way to {}", packet.target)
             return
         hop = self._state.lookup(packet.target, packet.source)
         if hop is None:
-            self._refuse(arrived, UNREACHABLE, "no route to {}", packet.target)
+            self._refuse(arrived, UNREACHABLE, NO_ROUTE, packet.target)
             return
         if hop.refuses:
             self._refuse(arrived, UNREACHABLE, ROUTE_REFUSES, packet.target, hop.refuses)
@@ -214,7 +220,7 @@ class Stack:
             return
         hop = self._state.lookup(packet.target, packet.source)
         if hop is None:
-            self.station.drop(step, sender, "no route to {}", packet.target)
+            self.station.drop(step, sender, NO_ROUTE, packet.target)
         elif hop.refuses:
             self.station.drop(step, sender, ROUTE_REFUSES, packet.target, hop.refuses)
         else:
@@ -237,9 +243,8 @@ class Stack:
         link = self._state.link(hop.link)
         assert link is not None
         if packet.size > (link.mtu or 0):
-            why = "{} bytes to {} do not fit the MTU of {}"
             values = packet.size, packet.target, link.mtu
-            self._refuse(leaving, TOO_BIG, why, *values, mtu=link.mtu or 0, at=link.name)
+            self._refuse(leaving, TOO_BIG, TOO_LONG_TO, *values, mtu=link.mtu or 0, at=link.name)
             return
         self._to_neighbour(link, next_hop, packet, step)
 

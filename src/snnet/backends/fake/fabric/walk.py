@@ -29,7 +29,16 @@ ROUTE_REFUSES = "the route to {} says {}"
 AN_ERROR = "{} says {}{}"
 """What it says of an error that somebody on the way sent back."""
 
-LINK_DOWN = "the link is down"
+LINK_DOWN, BRIDGE_DOWN, NO_LINK = "the link is down", "the bridge is down", "no such link"
+
+NO_ROUTE = "no route to {}"
+NO_FORWARDING = "{} is not for this host, which does not forward"
+OTHER_WAY = "{} came by another link than answers would leave by (rp_filter)"
+NO_LISTENER = "refused: nothing listens on {}"
+
+TOO_LONG = "{} bytes do not fit the MTU of {}"
+TOO_LONG_TO = "{} bytes to {} do not fit the MTU of {}"
+"""What it says of a frame on a link, and of a packet on its way out; the MTU is the last value."""
 
 NOT_MINE, SAME_PORT = "frame to {}", "{} is on this port"
 """What it says of frames that came to the wrong host: it is not for it, or came from there."""
