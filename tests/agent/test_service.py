@@ -252,3 +252,26 @@ def test_logs_for_people(snnet_log: logging.Logger) -> None:
     set_up_logs("text", stream)
     logging.getLogger("snnet.agent").warning("cannot do it")
     assert stream.getvalue().endswith("WARNING snnet.agent: cannot do it\n")
+
+
+_SERVE = """
+import os, threading
+from snnet.agent.service import serve
+from snnet.agent.settings import AgentSettings
+class Stop(threading.Event):
+    def is_set(self):
+        return os.path.exists("/var/lib/snnet/registry.db")
+serve(AgentSettings(backend="fake", firewall="fake", dhcp="fake"), Stop())
+print(oct(os.stat("/var/lib/snnet").st_mode & 0o7777))
+"""
+
+
+@pytest.mark.kernel
+def test_the_registry_makes_its_folder_for_its_group() -> None:
+    """Members of the group make files beside the registry: SQLite's companions."""
+    script = 'for place in /var/lib /run; do mount -t tmpfs none $place; done; exec "$@"'
+    argv = ["unshare", "-m", "--propagation", "private", "sh", "-ec", script, "sh"]
+    done = subprocess.run(
+        [*argv, sys.executable, "-c", _SERVE], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "0o2770\n"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable
 
 from snnet.contract import InvalidRequest
 from snnet.contract.addresses import host_and_port
-from snnet.contract.registries import REGISTRY
 from snnet.system.limits import raise_descriptors
 
 from .agent import Agent
@@ -26,7 +24,6 @@ def serve(settings: AgentSettings, stop: threading.Event) -> None:
     manager is told when the first round is over, also where it failed, and of each round if it
     set WATCHDOG_USEC.
     """
-    _make_folder(settings.registry)
     raise_descriptors()  # each concentrator takes about 15
     with contextlib.ExitStack() as stack:
         agent = stack.enter_context(open_agent(settings, stop))
@@ -76,9 +73,3 @@ def _metrics(listen: str, agent: Agent) -> Callable[[], None]:
         return MetricsServer(*place, agent.status).close
     except OSError as error:
         raise InvalidRequest(f"cannot listen on {listen}: {error}", field="metrics") from None
-
-
-def _make_folder(registry: str) -> None:
-    """Make the folder of the default registry."""
-    if registry == REGISTRY:
-        os.makedirs("/var/lib/snnet", mode=0o755, exist_ok=True)
