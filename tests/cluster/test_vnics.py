@@ -341,3 +341,14 @@ def test_an_update_refuses_what_a_creation_refuses(cluster: Cluster, extra: str)
         cluster.update_vnic("acme", "v1", extra_addresses=[extra])
     assert str(updated.value) == str(created.value)
     cluster.update_vnic("acme", "v1", extra_addresses=["10.1.0.77"])
+
+
+def test_draining_a_node_changes_nothing_else(cluster: Cluster) -> None:
+    """Not what a later version says of it, nor what cannot be read, which its agent says again."""
+    said = {"rack": "r7", "number": "seven", "compute_ip": "192.0.2.11"}
+    register(cluster, "cn-1", **said)
+    key = keys.node("cn-1")
+    before = dict(cluster.registry.read(key).entries[key].document)
+    for draining in (True, False):
+        cluster.drain_node("cn-1", draining=draining)
+        assert cluster.registry.read(key).entries[key].document == {**before, "draining": draining}

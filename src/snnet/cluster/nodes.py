@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 
 from snnet.contract import COMMIT_MAX, Conflict, Delete, Missing, Put, Reading, Registry, Stale
 from snnet.contract.registries import Write
@@ -36,12 +35,13 @@ def drain(registry: Registry, name: str, *, draining: bool) -> None:
     key = keys.node(name)
     while True:
         reading = registry.read(key, keys.alive(name))
-        node = _need(reading, name)
-        if node.draining == draining:
+        if _need(reading, name).draining == draining:
             return
-        document = replace(node, draining=draining).document()
+        entry = reading.entries[key]
+        # The rest stays as the node's agent wrote it, also fields of a later version.
+        document = {**entry.document, "draining": draining}
         try:
-            registry.commit([Put(key, document)], {key: reading.entries[key].revision})
+            registry.commit([Put(key, document)], {key: entry.revision})
         except Stale:
             continue
         return
