@@ -97,3 +97,17 @@ def test_without_an_answer_the_copy_stays(
                 mirror.follow("b/")
         assert documents(mirror) == before
     assert mirror.follow("b/")
+
+
+def test_a_reading_is_in_order_and_stays(registry: Registry) -> None:
+    """As one of the registry itself: what comes later is in the next reading, at its place."""
+    mirror = Mirror(registry)
+    mirror.follow("a/", "b/")
+    before = mirror.reading()
+    registry.commit([Put("a/0", {}), Put("b/0", {}), Delete("b/1")])
+    mirror.refresh(5)
+    assert list(before.entries) == ["a/1", "b/1"]
+    after = mirror.reading()
+    assert after == registry.read("a/", "b/")
+    assert list(after.entries) == ["a/0", "a/1", "b/0"]
+    assert mirror.reading() is after, "nothing has changed"

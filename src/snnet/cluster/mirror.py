@@ -22,6 +22,7 @@ class Mirror:
         self._prefixes: tuple[str, ...] = ()
         self._apart: tuple[str, ...] = ()
         self._entries: dict[str, Entry] = {}
+        self._reading: Reading | None = None
         self._watch: RegistryWatch | None = None
         self.revision = 0
         """The latest revision in the copy; 0 before the first reading."""
@@ -44,7 +45,7 @@ class Mirror:
         copied, found = (*prefixes, *apart), reading.entries.items()
         self._entries = {key: entry for key, entry in found if key.startswith(copied)}
         self.revision = reading.revision
-        self._news = True
+        self._news, self._reading = True, None
         return reading
 
     def refresh(self, timeout: float) -> set[str]:
@@ -60,6 +61,8 @@ class Mirror:
             before = self._entries.keys()
             self.follow(*self._prefixes, apart=self._apart)
             return {*before, *self._entries}
+        if changes:
+            self._reading = None
         for change in changes:
             if change.entry is None:
                 self._entries.pop(change.key, None)
@@ -75,8 +78,10 @@ class Mirror:
         return found
 
     def reading(self) -> Reading:
-        """The copy as a reading."""
-        return Reading(self.revision, self._entries)
+        """The copy as a reading, which later changes do not touch."""
+        if self._reading is None:
+            self._reading = Reading(self.revision, dict(sorted(self._entries.items())))
+        return self._reading
 
     def under(self, prefix: str) -> Iterator[Entry]:
         """The documents whose keys begin with a prefix."""
