@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from snnet import Conflict
+from snnet import Conflict, open_registry
+from snnet.agent.placing import Addresses, Placer
 from snnet.cluster import keys
 from snnet.contract import Announcement, Delete, Put
 
@@ -398,3 +399,25 @@ def test_two_guests_of_one_mac_do_not_stop_dhcp_of_their_network(
     cloud.cluster.delete_vnic("acme", "a")
     cloud.settle()
     assert cloud.states() == {"ready"}
+
+
+def test_a_tenant_gets_the_address_that_it_has_claimed() -> None:
+    """Wherever its search begins: else the old claim would stay for ever."""
+    pool = [ip_address(f"192.0.2.{number}") for number in range(200, 208)]
+    for claimed in pool:
+        with open_registry("memory:") as registry:
+            claim = keys.concentrator_address(claimed)
+            registry.commit(
+                [
+                    Put(keys.node("net-1"), {"name": "net-1", "roles": ["network"]}),
+                    Put(keys.alive("net-1"), {}),
+                    Put(keys.network("acme", "web"), {}),
+                    Put(claim, {"tenant": "acme"}),
+                ]
+            )
+            placer = Placer(registry, "net-1", Addresses(pool, lambda _: set()))
+            placer.place(registry.read(""))
+            found = registry.read(keys.CONCENTRATORS, keys.CONCENTRATOR_ADDRESSES).entries
+            assert [entry.document for entry in found.values()] == [
+                {"tenant": "acme"}, {"node": "net-1", "address": str(claimed)}
+            ]  # fmt: skip

@@ -151,12 +151,15 @@ class Placer:
         """
         pool = list(map(str, self._addresses.pool)) if self._addresses else []
         seed = int.from_bytes(hashlib.sha256(tenant.encode()).digest()[:8], "big")
-        for step in range(len(pool)):
-            address = pool[(seed + step) % len(pool)]
-            entry = claims.get(address)
-            if address not in claims or (entry and entry.document.get("tenant") == tenant):
-                return address
-        return None
+        order = [pool[(seed + step) % len(pool)] for step in range(len(pool))]
+        own = {
+            address
+            for address, entry in claims.items()
+            if entry is not None and entry.document.get("tenant") == tenant
+        }
+        claimed = (address for address in order if address in own)
+        free = (address for address in order if address not in claims)
+        return next(claimed, None) or next(free, None)
 
     def release(self, reading: Reading, running: Collection[str]) -> None:
         """Give up the places of tenants without networks, once nothing of them runs here."""
