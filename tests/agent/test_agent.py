@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -1000,3 +1003,23 @@ def test_a_forward_leads_on_by_each_family_that_may_come(
         assert set(host.states().values()) == {"ready"}
         assert [str(rule.target) for rule in cnci.port_forwards] == targets
     assert host.agent.node.verify() == cnci.verify() == []
+
+
+def test_an_agent_that_cannot_be_made_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without descriptors for the last of its parts, it closes those that it has opened."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    config = NetworkConfig(topology="local", mode="gre_tunnel")
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr("select.epoll", full)
+    with pytest.raises(OSError, match="Too many open files") as caught:
+        Agent(
+            "cn-1", config, registry=f"sqlite:{tmp_path}/r.db", backend="fake", firewall="fake",
+            dhcp="fake",
+        )  # fmt: skip
+    assert os.listdir("/proc/self/fd") == before
+    assert caught.value.errno == errno.EMFILE

@@ -81,7 +81,6 @@ class Agent:
         drivers: dict[str, Any] = {"backend": backend, "firewall": firewall}
         check_ttl(session_ttl, "session_ttl")
         self._stopping = threading.Event() if stop is None else stop
-        self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as opened:
             self.node = opened.enter_context(ComputeNode(node_id, config, netns=netns, **drivers))
             self._problem: str | None = None
@@ -90,33 +89,38 @@ class Agent:
             else:
                 self.registry, self._problem = open_registry(registry, self._stopping)
                 opened.callback(self.registry.close)
+            self._mirror = Mirror(self.registry, keys.QUESTIONS)
+            opened.callback(self._mirror.close)
+            self._answering = Answering(self.registry, node_id, self.node.backend.host)
+            opened.callback(self._answering.close)
+            self._statuses = Statuses(self.registry, node_id)
+            self._compute = ComputeRole(self.node)
+            self._membership = Membership(
+                self.registry,
+                node_id,
+                self.node.backend.host,
+                self.roles,
+                config.topology,
+                session_ttl,
+            )
+            inside = inside_opener(self.node, config, drivers, dhcp)
+            self._network = NetworkRole(inside, self.node.backend)
+            self._placer: Placer | None = None
+            self._rivals = Rivals(self.node, self._network)
+            opened.callback(self._rivals.close)
+            self._news = News(node_id, self.roles, config.topology)
+            opened.callback(self._network.close)
+            self._drift = Drift()
+            opened.callback(self._drift.close)
+            self._due = 0.0
+            self._ready = False
+            self._beside: dict[str, str] = {}
+            self._pause = Pause(self.node.backend)
+            opened.callback(self._pause.over)
+            self._lost = self._problem is not None  # whether the registry did not answer last
+            self._rounds, self._failures, self._busy = 0, 0, 0.0
+            self._thread: threading.Thread | None = None
             self._stack = opened.pop_all()
-        self._mirror = Mirror(self.registry, keys.QUESTIONS)
-        self._stack.callback(self._mirror.close)
-        self._answering = Answering(self.registry, node_id, self.node.backend.host)
-        self._stack.callback(self._answering.close)
-        self._statuses = Statuses(self.registry, node_id)
-        self._compute = ComputeRole(self.node)
-        self._membership = Membership(
-            self.registry, node_id, self.node.backend.host, self.roles, config.topology, session_ttl
-        )
-        inside = inside_opener(self.node, config, drivers, dhcp)
-        self._network = NetworkRole(inside, self.node.backend)
-        self._placer: Placer | None = None
-        self._rivals = Rivals(self.node, self._network)
-        self._stack.callback(self._rivals.close)
-        self._news = News(node_id, self.roles, config.topology)
-        self._stack.callback(self._network.close)
-        self._drift = Drift()
-        self._stack.callback(self._drift.close)
-        self._due = 0.0
-        self._ready = False
-        self._beside: dict[str, str] = {}
-        self._pause = Pause(self.node.backend)
-        self._stack.callback(self._pause.over)
-        self._lost = self._problem is not None  # whether the registry did not answer last
-        self._rounds, self._failures, self._busy = 0, 0, 0.0
-        self._thread: threading.Thread | None = None
 
     # -- running ---------------------------------------------------------------------
 
