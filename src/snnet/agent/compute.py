@@ -105,10 +105,11 @@ class ComputeRole:
                 lost[subnet.id] = error
                 if not mine:
                     self.errors.setdefault(subnet.tenant_id, error)
-        for subnet in self.node.topology().subnets:
-            if subnet.id not in lost:
-                mark = parts.mark(subnet.id, own.get(subnet.id, []))
-                self._met[subnet.id] = (mark, subnet.peers)
+        self._met = {
+            subnet.id: (parts.mark(subnet.id, own.get(subnet.id, [])), subnet.peers)
+            for subnet in self.node.topology().subnets
+            if subnet.id not in lost
+        }
         return lost
 
     def _concentrators(

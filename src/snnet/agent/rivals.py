@@ -72,6 +72,8 @@ class Rivals:
         for side in going:
             _log.warning("another host has the concentrator of %s: it is removed", side.tenant_id)
             try:
+                # What cannot be shut down stays in a namespace without a name.  That is the lesser
+                # harm: as long as the address is here, two hosts answer for it.
                 self._network.stop(sides, keep=sides.keys() - {side.tenant_id})
                 self._node.remove_concentrator(*side.id)
             except SnnetError as error:
