@@ -1013,7 +1013,7 @@ def test_an_agent_that_cannot_be_made_leaves_nothing_open(
     def full(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    config = NetworkConfig(topology="local", mode="gre_tunnel")
+    config = NetworkConfig(topology="local")
     before = os.listdir("/proc/self/fd")
     monkeypatch.setattr("select.epoll", full)
     with pytest.raises(OSError, match="Too many open files") as caught:

@@ -345,8 +345,7 @@ def test_an_update_refuses_what_a_creation_refuses(cluster: Cluster, extra: str)
 
 def test_draining_a_node_changes_nothing_else(cluster: Cluster) -> None:
     """Not what a later version says of it, nor what cannot be read, which its agent says again."""
-    said = {"rack": "r7", "number": "seven", "compute_ip": "192.0.2.11"}
-    register(cluster, "cn-1", **said)
+    register(cluster, "cn-1", rack="r7", number="seven", compute_ip="192.0.2.11")
     key = keys.node("cn-1")
     before = dict(cluster.registry.read(key).entries[key].document)
     for draining in (True, False):
