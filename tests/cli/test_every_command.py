@@ -54,3 +54,20 @@ def test_no_line_of_its_list_of_commands_is_cut(words: tuple[str, ...]) -> None:
     listed = CliRunner().invoke(snnet, [*words, "--help"], terminal_width=80).output
     assert "Commands:" in listed
     assert [line for line in listed.splitlines()[1:] if line.endswith("...")] == []
+
+
+def options(command: click.Command) -> Iterator[click.Option]:
+    yield from (param for param in command.params if isinstance(param, click.Option))
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from options(below)
+
+
+def test_help_names_each_variable_of_the_environment() -> None:
+    """What sets an option unseen would explain no surprise."""
+    with_variable = [option for option in options(snnet) if option.envvar]
+    assert {option.envvar for option in with_variable} >= {"SNNET_DEBUG", "SNNET_REGISTRY"}
+    assert [option for option in with_variable if not option.show_envvar] == []

@@ -29,7 +29,7 @@ _COLUMNS = (
 @click.option(
     "--prune",
     is_flag=True,
-    help="Also delete objects that are not in the file, of the tenants that are in it.",
+    help="Also delete objects that are not in the file, of the tenants that it names.",
 )
 @output_option
 @with_new_cluster
