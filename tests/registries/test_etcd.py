@@ -639,7 +639,7 @@ class TestSecurity:
             "root": ("", ""),
             "agent": (
                 "networks/ groups/ members/ concentrators/ questions/ vnics/cn-1/",
-                "nodes/cn-1/ alive/cn-1/ status/cn-1/ tunnels/cn-1/ answers/cn-1/ "
+                "registry/ nodes/cn-1/ alive/cn-1/ status/cn-1/ tunnels/cn-1/ answers/cn-1/ "
                 "claims/node-numbers/",
             ),
             "operator": (

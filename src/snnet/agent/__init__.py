@@ -11,7 +11,7 @@ calls of the nodes and to what is said about each object.
   concentrators on many hosts, and paths to them.
 - ``drift.py``: what others change.  ``rivals.py``: other hosts with the same concentrators.
 - ``pause.py``: when a failed round is tried again.  ``opening.py``: a registry that does not
-  answer yet, and concentrators' namespaces.
+  answer yet, and concentrators' namespaces.  ``origin.py``: one that did not make the host.
 - ``docker.py``: Docker's plugin beside the agent.
 
 The data plane outlives the agent, and nothing is done because of a reading that failed.

@@ -27,6 +27,7 @@ from .mesh import Parts
 from .network import NetworkRole
 from .news import News
 from .opening import SLICE, beside, inside_opener, open_registry
+from .origin import Origin
 from .pause import Pause
 from .placing import Placer
 from .rivals import Rivals
@@ -103,6 +104,7 @@ class Agent:
                 config.topology,
                 session_ttl,
             )
+            self._origin = Origin(self.registry, self.node)
             inside = inside_opener(self.node, config, drivers, dhcp)
             self._network = NetworkRole(inside, self.node.backend)
             self._placer: Placer | None = None
@@ -264,6 +266,8 @@ class Agent:
     def _round(self) -> None:
         """Do what is due: make the host as the registry says, and look for drift."""
         if not self._ready:
+            self._mirror.refresh(0)
+            self._origin.reading(self._mirror)
             self._begin()
         if self._due <= time.monotonic():
             self._reconcile()
@@ -302,15 +306,18 @@ class Agent:
         self._mirror.refresh(0)
         self._due = float("inf")
         if self._placer is not None:
-            self._placer.place(self._mirror.reading())
+            self._placer.place(self._origin.reading(self._mirror))
             # What is new may be others' word, too: then places have to be looked at again.
             if self._concerns(self._mirror.refresh(0)):
                 self._due = 0.0
-        wanted = host_wanted(self._mirror.reading(), self.node_id, self.config, self.roles)
+        reading = self._origin.reading(self._mirror)
+        wanted = host_wanted(reading, self.node_id, self.config, self.roles)
         if any(tenant.public_ips for tenant in wanted.tenants.values()):
             refuse_publics(wanted, why_not_public(self.node))
         self._news.learn(wanted)
         said = self._carry_out(wanted)
+        made = self.node.topology()
+        self._origin.note(self._mirror, has_any=bool(made.vnics or made.concentrators))
         try:
             gateways = self._network.gateways(self.node, wanted.served)
             self._statuses.write(said, self._compute.tunnels(gateways))

@@ -36,6 +36,7 @@ class News:
             keys.GROUPS,
             keys.MEMBERS,
             keys.QUESTIONS,
+            keys.REGISTRY,
         ]
         if self._places:
             found += [keys.FORWARDS, keys.PUBLIC_IPS, keys.ADDRESSES, keys.NODES, keys.ALIVE]

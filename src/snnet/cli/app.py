@@ -23,7 +23,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "apply": ("files", "Create and change what a file describes."),
     "export": ("files", "Print all objects as a file for 'snnet apply'."),
     "topology": ("topology", "Hosts, networks, VNICs and tunnels: a tree, or a page."),
-    "host": ("host", "This host's kernel: show, verify, repair, reset, doctor, report."),
+    "host": ("host", "This host's kernel: show, verify, repair, reset, follow, doctor, report."),
     "explain": ("explain", "Whether one place reaches another, hop by hop, and what stops it."),
     "agent": ("agent", "Run this host's agent, until it is stopped."),
     "demo": ("commands", "Build a small data centre, ping through it, remove it again."),

@@ -177,6 +177,30 @@ def _each(
 
 
 @host.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def follow(yes: bool) -> None:
+    """Have the agent obey a registry that did not make this host.
+
+    An agent changes nothing on a host that another registry made, or this one before it lost its
+    documents.  After this command it removes, within a minute, what the registry does not have.
+
+    \b
+    snnet host follow
+    """
+    import contextlib
+
+    from snnet.node.noted import forget_registries
+    from snnet.system.host import RealHost
+
+    if not yes:
+        click.confirm("Remove what the agent's registry does not have from this host?", abort=True)
+    with contextlib.closing(RealHost()) as here:
+        count = forget_registries(here)
+    if not count:
+        click.echo("nothing of this host was made by a registry: an agent follows any")
+
+
+@host.command()
 @output_option
 def doctor(output: str) -> None:
     """Name what breaks tenants' networks on this host.

@@ -14,6 +14,9 @@ from snnet.contract import Entry, IPAddress
 ROOT = "v1/"
 """The version of the layout: what a later version writes elsewhere, this one never reads."""
 
+REGISTRY = f"{ROOT}registry/"
+"""The id of the registry itself, which tells it from others and from an empty one."""
+
 NETWORKS = f"{ROOT}networks/"
 VNICS = f"{ROOT}vnics/"
 FORWARDS = f"{ROOT}forwards/"

@@ -1,7 +1,7 @@
 """How each node of a namespace was set up, noted so that others can look at it later.
 
 The note lets ``snnet host`` open a node that it knows nothing else of.  Nothing that a node
-decides rests on it.
+decides rests on it.  An agent notes beside it by which registry it makes the node.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .sequences import EPOCHS
 
 _BEFORE = "before"
 _PREFIX = "node "
+_REGISTRY = "registry "
 """The keys of these notes, in the record of epochs, which outlives what a node removes."""
 
 
@@ -47,7 +48,32 @@ def note(
 def forget(host: Host, owner: Owner) -> None:
     """Forget a node that has nothing on the host any more."""
     with host.record(EPOCHS) as record:
-        record.pop(f"{_PREFIX}{owner}", None)
+        for prefix in (_PREFIX, _REGISTRY):
+            record.pop(f"{prefix}{owner}", None)
+
+
+def note_registry(host: Host, owner: Owner, registry: str | None) -> None:
+    """Note the id of the registry that a node is made by; None: of none."""
+    with host.record(EPOCHS) as record:
+        if registry is None:
+            record.pop(f"{_REGISTRY}{owner}", None)
+        else:
+            record[f"{_REGISTRY}{owner}"] = registry
+
+
+def noted_registry(host: Host, owner: Owner) -> str | None:
+    """The id of the registry that a node is made by; None if it is not known."""
+    found = host.recorded(EPOCHS).get(f"{_REGISTRY}{owner}")
+    return found if isinstance(found, str) else None
+
+
+def forget_registries(host: Host) -> int:
+    """Forget by which registries the nodes of a namespace are made; return how many that were."""
+    with host.record(EPOCHS) as record:
+        found = [key for key in record if key.startswith(_REGISTRY)]
+        for key in found:
+            del record[key]
+    return len(found)
 
 
 def noted(host: Host) -> dict[str, dict[str, Any]]:
