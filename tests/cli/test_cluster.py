@@ -23,6 +23,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from snnet import Agent, Cluster, FakeKernel, NetworkConfig
+from snnet.cli import main
 from snnet.cli.app import snnet
 from snnet.system.process import find_program
 
@@ -155,6 +156,42 @@ def test_without_an_agent_things_are_stored(shell: Shell, monkeypatch: pytest.Mo
     assert "no agent with the role 'network' is running" in said
     assert "no agent is running on node 'cn-9'" in said
     shell("status --wait --timeout 0.1", 1)
+
+
+def test_what_an_agent_said_before_it_ended_is_not_waited_for_in_vain(shell: Shell) -> None:
+    kernel = FakeKernel()
+    kernel.add_uplink("eth0", "192.0.2.11/24")
+    config = NetworkConfig(topology="local")
+    with Agent(
+        HOST, config, registry=shell.url, backend=kernel, firewall="fake", dhcp="fake"
+    ) as agent:  # fmt: skip
+        agent.start()
+        shell("network create web --subnet 10.1.0.0/24")
+        shell("vnic create v1 --network web")
+        assert shell("status --wait").stderr == ""
+    found = shell("status --wait --timeout 0", 1)
+    assert "objects: 2 ready" in found.stdout
+    assert found.stderr.splitlines() == [
+        "snnet: no agent with the role 'network' is running: start one with 'snnet agent'",
+        "snnet: no agent is running on this host: start it with 'snnet agent'",
+    ]
+    assert "no agent" in shell("status").stdout
+    shell.cluster.delete_network("default", "web", force=True)
+    shell("status --wait --timeout 0")
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+def test_a_standard_stream_that_is_closed_is_none_of_the_next_files(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    shell.cluster.create_network("web", subnet="10.1.0.0/24")
+    monkeypatch.setattr(sys, name, None)
+    monkeypatch.setattr(sys, "argv", ["snnet", "network", "list", "--registry", shell.url])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    with getattr(sys, name) as stream:
+        assert stream.name == os.devnull
 
 
 def test_an_agent_that_is_just_starting_is_waited_for(shell: Shell) -> None:

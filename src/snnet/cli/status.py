@@ -14,7 +14,7 @@ from snnet.cluster.documents import FAILED, PENDING, READY, Wanted
 
 from .options import WAIT, output_option, with_cluster
 from .output import Column, doing, print_data, print_table
-from .waiting import why_pending
+from .waiting import missing_agent, why_pending
 
 _PROBLEMS = (
     Column("KIND", "kind"),
@@ -26,7 +26,8 @@ _PROBLEMS = (
 
 
 @click.command()
-@click.option("--wait", is_flag=True, help="Wait until everything is ready; exit with 1 if not.")
+@click.option("--wait", is_flag=True,
+              help="Wait until all is ready and agents run; exit with 1 if not.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", default=WAIT,
               show_default=True, help="How long to wait.")  # fmt: skip
 @output_option
@@ -38,18 +39,31 @@ def status(cluster: Cluster, wait: bool, timeout: float, output: str) -> None:
     snnet status --wait
     """
     objects = _objects(cluster)
+    missing: list[str] = []
     if wait:
         end = time.monotonic() + timeout
         with doing() as say:
             for _ in _looks(cluster, end):
-                objects = _objects(cluster)
+                objects, missing = _objects(cluster), []
                 ready = sum(item.state == READY for item in objects)
-                if ready == len(objects):
+                if ready < len(objects):
+                    say(f"waiting: {ready} of {len(objects)} objects ready")
+                elif missing := _missing_agents(cluster, objects):
+                    say(f"waiting: {missing[0]}")
+                else:
                     break
-                say(f"waiting: {ready} of {len(objects)} objects ready")
     _show(cluster, objects, output)
-    if wait and any(item.state != READY for item in objects):
+    for agent in missing:
+        click.echo(f"snnet: {agent}", err=True)
+    if wait and (missing or any(item.state != READY for item in objects)):
         sys.exit(1)
+
+
+def _missing_agents(cluster: Cluster, objects: list[Wanted]) -> list[str]:
+    """Which agents said that an object is ready, and may know no more whether it is."""
+    nodes = cluster.nodes()
+    found = (missing_agent(nodes, item) for item in objects)
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _objects(cluster: Cluster) -> list[Wanted]:

@@ -83,8 +83,8 @@ def check_same(old: Wanted, new: Wanted, given: Iterable[str]) -> None:
     for name in sorted(given):
         was, wanted = getattr(old, name), getattr(new, name)
         if was != wanted and new.gives(name):
-            way = "delete it first" if name in old.fixed else "update it, or delete it first"
+            way = "" if name in old.fixed else "update it ('snnet apply' does), or "
             raise Conflict(
                 f"{old.title} is there already, and its {name} is {text(was)}, not "
-                f"{text(wanted)}: {way}"
+                f"{text(wanted)}: {way}delete it first"
             )

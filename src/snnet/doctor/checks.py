@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,6 +25,9 @@ from .survey import FoundNode, opened
 
 _NEEDED = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
 """linux/capability.h"""
+
+_LEFT_MIN = 1 << 20
+"""Bytes: a record is written beside the old one, and a node with 1,000 VNICs has some 500 KB."""
 
 _SYS = Path("/proc/sys")
 _NETWORKD_CONF = (Path("/etc/systemd/networkd.conf"), Path("/etc/systemd/networkd.conf.d"))
@@ -55,6 +59,34 @@ def _capabilities(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
         yield Finding(
             f"this process lacks {', '.join(missing)}: not everything can be checked",
             "run as root: sudo snnet host doctor",
+        )
+
+
+def _runtime(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
+    with contextlib.closing(RealHost()) as host:
+        try:
+            folder = host.runtime
+            disk = os.statvfs(folder)
+        except (OSError, SnnetError) as error:
+            yield Finding(f"the runtime directory cannot be used: {error}", fix_of(str(error)))
+            return
+    yield from of_disk(folder, disk)
+
+
+def of_disk(folder: Path, disk: os.statvfs_result) -> Iterator[Finding]:
+    """What of the file system of the runtime directory keeps nodes from changing anything."""
+    left = disk.f_bavail * disk.f_frsize
+    if disk.f_flag & os.ST_RDONLY:
+        mount = next(path for path in (folder, *folder.parents) if os.path.ismount(path))
+        yield Finding(
+            f"{folder} is read-only: nothing of snnet can be changed here",
+            f"mount -o remount,rw {mount}",
+        )
+    elif left < _LEFT_MIN or (disk.f_files and not disk.f_favail):
+        files = "no more files" if disk.f_files and not disk.f_favail else f"{left >> 10} KiB left"
+        yield Finding(
+            f"the file system of {folder} is full ({files}): what is changed here fails",
+            f"free space there: df -h {folder}; df -i {folder}",
         )
 
 
@@ -208,6 +240,7 @@ def _nodes(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
 
 _CHECKS: tuple[Callable[[Sequence[FoundNode]], Iterator[Finding]], ...] = (
     _capabilities,
+    _runtime,
     _programs,
     _modules,
     _mixed_iptables,
