@@ -19,6 +19,7 @@ import pytest
 
 import snnet
 from snnet.contract import Add, Address, Link, Operation, Remove
+from snnet.node import engine
 from snnet.node.claims import WHOLE_NODE, Claim, Claims
 from snnet.node.deadline import NO_LIMIT, Deadline
 from tests.node.test_properties import Recorder, known, state
@@ -126,6 +127,57 @@ def test_a_listener_hears_of_an_interrupt_as_a_public_error(fake: FakeWorld) -> 
     with interrupting(node, 1, after=True), pytest.raises(KeyboardInterrupt):
         node.destroy_vnic(vm(9))
     assert recorder.heard[-1][2].state is snnet.State.UNFINISHED
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, RuntimeError])
+def test_what_ends_an_announcement_undoes_the_set_up(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+) -> None:
+    recorder = Recorder()
+    node = fake.node(listeners=[recorder])
+    before = state(fake, node)
+    with ending_announcements(fake, monkeypatch, interrupt):
+        node.create_vnic(vm(9, queues=2))
+    assert state(fake, node) == before
+    assert recorder.heard[-1][2].state is snnet.State.ROLLED_BACK
+    assert node.create_vnic(vm(9)).tunnel_event is not None
+
+
+def test_what_ends_the_announcements_of_a_repair_does_not_end_the_repair(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    cnci = fake.cnci(listeners=[recorder])
+    fake.delete(cnci.add_remote_subnet("10.1.0.0/24", 7, "192.0.2.21"))
+    recorder.heard.clear()
+    with ending_announcements(fake, monkeypatch, KeyboardInterrupt):
+        cnci.repair()
+    assert [hook for hook, _, _ in recorder.heard] == ["before", "applied"]
+    assert cnci.verify() == []
+
+
+@contextmanager
+def ending_announcements(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+) -> Iterator[None]:
+    def end(announcements: object) -> None:
+        raise interrupt
+
+    with monkeypatch.context() as patch, pytest.raises(interrupt):
+        patch.setattr(fake.kernel, "announce", end)
+        yield
+
+
+def test_a_call_that_plans_more_than_it_claims_alone_is_refused(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without assertions too (python -O), where the engine would draft again for ever."""
+    node = fake.node()
+    before = state(fake, node)
+    monkeypatch.setattr(engine, "_covered", lambda draft, claim: False)
+    with pytest.raises(snnet.ApiError, match="create_vnic v9 plans more than it claims"):
+        node.create_vnic(vm(9))
+    assert state(fake, node) == before
 
 
 # -- lost answers ------------------------------------------------------------------

@@ -117,7 +117,8 @@ class Call(ABC, Generic[R, K, D, T]):
     def announces(self, records: R, draft: D) -> Sequence[Announcement]:
         """Return what to announce to neighbours, which may not ask, after the plan.
 
-        Runs with the lock held, after ``publish``.
+        Runs with the lock held: of a set-up before ``publish``, since nothing that takes time
+        may come after that, and of other calls after it.
         """
         return ()
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Generic
 
 from snnet.contract import (
+    ApiError,
     Conflict,
     Exists,
     FatalError,
@@ -114,7 +115,7 @@ class Engine(Generic[R]):
         """Carry out the call, with its own claim or as a part of ``whole``.
 
         Raises errors as the mode of the call says.  If anything is raised, a set-up is
-        undone.
+        undone, unless it was an interrupt after the call had published.
         """
         news = News(self._node, self._listeners, deadline)
         if whole is not None:
@@ -122,8 +123,9 @@ class Engine(Generic[R]):
         try:
             return self._run(call, deadline, news, whole)
         except BaseException as error:
-            setting_up = call.mode is Mode.ALL_OR_NOTHING
-            news.fail(call.what, error, State.ROLLED_BACK if setting_up else State.UNFINISHED)
+            if not news.published or isinstance(error, Incomplete):
+                setting_up = call.mode is Mode.ALL_OR_NOTHING
+                news.fail(call.what, error, State.ROLLED_BACK if setting_up else State.UNFINISHED)
             raise
         finally:
             if whole is None:
@@ -180,11 +182,15 @@ class Engine(Generic[R]):
                         known = call.read(self.records, claim)
                     draft = call.draft(known, host.for_draft())
                     if draft.plan.operations and not _covered(draft, claim):
-                        assert not alone, f"{call.what} plans more than it claims"
+                        if alone:
+                            raise ApiError(
+                                f"{call.what} plans more than it claims, which is a bug in snnet: "
+                                "report it to its authors"
+                            )
                         alone = True
                         continue
                     try:
-                        result, done = self._carry_out(call, draft, deadline, news, host, claim)
+                        done = self._carry_out(call, draft, deadline, news, host, claim)
                     except (Exists, Missing) as error:
                         if host.looking and isinstance(error, Exists):
                             raise _collision(error) from error
@@ -197,6 +203,7 @@ class Engine(Generic[R]):
                         with self.claims.lock:
                             call.abandon(self.records, draft)
                         raise
+                    result = self._publish(call, draft, done, news)
                 finally:
                     if intended is not None:
                         self._settle(intended)
@@ -226,7 +233,8 @@ class Engine(Generic[R]):
         news: News,
         host: HostView,
         claim: Claim,
-    ) -> tuple[T, Done]:
+    ) -> Done:
+        """Change the host as drafted; if this raises, a set-up is undone."""
         plan = draft.plan
         setting_up = call.mode is Mode.ALL_OR_NOTHING
         if plan.operations:
@@ -242,29 +250,37 @@ class Engine(Generic[R]):
                 self._drivers.apply(operations, outcome, check=check)
                 if outcome.error is not None:
                     raise outcome.error
-                return self._publish(call, draft, Done(outcome, set()), news)
+                self._finish(call, draft)
+                self._announce(call, draft)
             except BaseException as error:
                 self._drivers.undo(plan, outcome, error, call.what)
                 raise
+            return Done(outcome, set())
         self.claims.rest(claim)
         outcome = self._drivers.tear_down(plan, looked=host.looking)
-        left = {plan.operations[number].noun.key for number in outcome.errors}
-        return self._publish(call, draft, Done(outcome, left), news)
+        self._finish(call, draft)
+        return Done(outcome, {plan.operations[number].noun.key for number in outcome.errors})
 
-    def _publish(
-        self, call: Call[R, Any, D, T], draft: D, done: Done, news: News
-    ) -> tuple[T, Done]:
+    def _finish(self, call: Call[R, Any, D, Any], draft: D) -> None:
         if call.tidies:
             self._drivers.tidy()
         if call.inspects:
             call.inspect(draft, self._host)
+
+    def _publish(self, call: Call[R, Any, D, T], draft: D, done: Done, news: News) -> T:
+        """Record what came true: from here on nothing is undone."""
         with self.claims.lock:
             result, events = call.publish(self.records, draft, done)
             news.happened(events, self._outbox)
+        if call.mode is not Mode.ALL_OR_NOTHING:
+            self._announce(call, draft)
+        return result
+
+    def _announce(self, call: Call[R, Any, D, Any], draft: D) -> None:
+        with self.claims.lock:
             announced = call.announces(self.records, draft)
         if announced:
             self._drivers.backend.announce(announced)
-        return result, done
 
 
 def _covered(draft: D, claim: Claim) -> bool:

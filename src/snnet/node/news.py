@@ -21,6 +21,8 @@ class News:
         """The events of what took effect."""
         self.listening = bool(listeners)
         """Whether there are listeners: those that come during the call hear of later ones."""
+        self.published = False
+        """Whether the records have what took effect."""
         self._node = node
         self._listeners = listeners
         self._deadline = deadline
@@ -30,6 +32,7 @@ class News:
 
     def happened(self, events: Sequence[Event], outbox: Outbox) -> None:
         """Take what came true, and a turn to tell it; the lock of the records is held."""
+        self.published = True
         self.events += events
         if self.listening and self._turn is None:
             self._turn, self._outbox = outbox.take(events), outbox
