@@ -16,6 +16,7 @@ from snnet.contract import (
     Bridge,
     Cancelled,
     Driver,
+    FatalError,
     Key,
     Missing,
     Noun,
@@ -153,6 +154,19 @@ def test_a_defect_of_the_driver_is_an_error_and_leaves_doubt() -> None:
     assert (outcome.done, outcome.unsure, list(outcome.errors)) == ({0}, {1}, [1])
     again = Scribe(b=ZeroDivisionError("oops")).apply(adds("abc"), keep_going=True)
     assert (again.done, again.unsure, list(again.errors)) == ({0, 2}, {1}, [1])
+
+
+@pytest.mark.parametrize("error", [FatalError("half done"), ZeroDivisionError("oops")])
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_a_batch_that_may_be_half_done_is_not_tried_again(
+    error: Exception, keep_going: bool
+) -> None:
+    scribe = Scribe(c=error)
+    outcome = scribe.apply([*adds("a"), *removals("bcd"), *adds("e")], keep_going=keep_going)
+    assert scribe.lines == ["a", "b c d", *("e" if keep_going else "")]
+    assert outcome.unsure == outcome.errors.keys() == {1, 2, 3}
+    assert outcome.done == ({0, 4} if keep_going else {0})
+    assert scribe.apply(adds("c")).unsure == {0}
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(1)])

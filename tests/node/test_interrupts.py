@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from ipaddress import ip_interface
 from itertools import count
@@ -18,10 +18,12 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Add, Address, Link, Operation, Remove
+from snnet.contract import Add, Address, Bridge, Link, Operation, Outcome, Plan, Remove
+from snnet.firewall.none import NoFirewall
 from snnet.node import engine
 from snnet.node.claims import WHOLE_NODE, Claim, Claims
 from snnet.node.deadline import NO_LIMIT, Deadline
+from snnet.node.drivers import Drivers
 from tests.node.test_properties import Recorder, known, state
 from tests.node.world import FakeWorld, World, container, port, vm
 from tests.sample import turns
@@ -163,9 +165,10 @@ def ending_announcements(
     def end(announcements: object) -> None:
         raise interrupt
 
-    with monkeypatch.context() as patch, pytest.raises(interrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(fake.kernel, "announce", end)
-        yield
+        with pytest.raises(interrupt):
+            yield
 
 
 def test_a_call_that_plans_more_than_it_claims_alone_is_refused(
@@ -214,6 +217,59 @@ def test_a_host_that_cannot_be_looked_at_is_taken_to_have_it(
             node.create_vnic(vm(9))
         monkeypatch.undo()
     assert fake.text() == before
+
+
+def test_what_a_driver_left_half_done_is_undone(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have left more than nouns, so the caller is asked to repair."""
+    node = fake.node()
+    before = state(fake, node)
+    perform = fake.kernel.perform
+
+    def half(operations: Any) -> None:
+        perform(operations[0])
+        raise snnet.FatalError("half of it is done")
+
+    monkeypatch.setattr(fake.kernel, "batching", True)
+    monkeypatch.setattr(fake.kernel, "batch", lambda operation: type(operation))
+    monkeypatch.setattr(fake.kernel, "perform_all", half)
+    with pytest.raises(snnet.FatalError, match=r"create_vnic v9 failed: call repair\(\)") as caught:
+        node.create_vnic(vm(9))
+    assert caught.value.state is snnet.State.INCONSISTENT
+    assert state(fake, node) == before
+    monkeypatch.undo()
+    node.create_vnic(vm(9))
+    monkeypatch.setattr(fake.kernel, "batching", True)
+    monkeypatch.setattr(fake.kernel, "batch", lambda operation: type(operation))
+    monkeypatch.setattr(fake.kernel, "perform_all", half)
+    with pytest.raises(snnet.Incomplete, match="half of it is done; call it again") as left:
+        node.destroy_vnic(vm(9))
+    monkeypatch.undo()
+    links = {link.name for link in fake.links()}
+    assert {noun.name for noun in left.value.leftovers} == links != set()
+    node.destroy_vnic(vm(9))
+    assert fake.text() == before["host"]
+
+
+@pytest.mark.parametrize("alias", ["ours", "somebody's"])
+def test_a_removal_that_may_not_have_happened_is_undone_if_it_did(alias: str) -> None:
+    kernel, bridge = snnet.FakeKernel(), Bridge(name="br0", alias="ours")
+    kernel.apply([Add(replace(bridge, alias=alias))])
+    drivers, find, asked = Drivers(kernel, NoFirewall(kernel.host)), kernel.find, count()
+
+    def lose(noun: Any) -> Any:
+        if not next(asked):
+            raise snnet.Exhausted("no buffer space")
+        return find(noun)
+
+    kernel.find = lose  # type: ignore[method-assign]
+    fatal = pytest.raises(snnet.FatalError, match="bridge br0")
+    with fatal if alias != "ours" else nullcontext():
+        drivers.undo(Plan((Remove(bridge),)), Outcome(unsure={0}), KeyboardInterrupt(), "change")
+    found = find(bridge)
+    assert isinstance(found, Bridge)
+    assert found.alias == alias
 
 
 def test_a_removal_whose_answer_is_lost_is_done(

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar, Protocol
 
-from .errors import ApiError, SnnetError
+from .errors import ApiError, FatalError, SnnetError
 from .operations import Check, Operation, Outcome
 from .translating import as_error
 
@@ -130,12 +130,16 @@ class Applying:
         outcome.unsure.update(positions)
         try:
             self._performer.perform_all(self._operations[start:end])
+        except FatalError as error:  # a part took effect: tried again, it would exist
+            outcome.errors.update(dict.fromkeys(positions, error))
+            return self._keep_going
         except SnnetError:
             outcome.unsure.difference_update(positions)
             half = (start + end) // 2
             return self._carry_out(start, half) and self._carry_out(half, end)
         except Exception as error:
-            outcome.errors[positions.start] = _unexpected(error, self._operations[start])
+            unexpected = _unexpected(error, self._operations[start])
+            outcome.errors.update(dict.fromkeys(positions, unexpected))
             return self._keep_going
         outcome.done.update(positions)
         outcome.unsure.difference_update(positions)
@@ -154,6 +158,8 @@ class Applying:
                 outcome.fds[operation.noun.key[1]] = tuple(fds)
             outcome.done.add(number)
         except SnnetError as error:
+            if isinstance(error, FatalError):
+                outcome.unsure.add(number)
             outcome.errors[number] = _about(error, operation)
             return self._keep_going
         except BaseException as error:

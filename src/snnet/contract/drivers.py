@@ -175,9 +175,10 @@ class Driver(ABC):
         Returns one descriptor for each queue of a multi-queue tap that was added, and
         otherwise None.  Raises the ``SnnetError`` that says why the operation failed
         (``error_for`` makes one from an errno).  If it raises anything, nothing of the
-        operation is left.  ``Add`` raises ``Exists`` if the object exists.  ``Change``
-        and ``Remove`` raise ``Missing`` if it does not exist, or is now a foreign object.
-        An operation that the driver cannot do raises ``Unsupported``.
+        operation is left; a driver that cannot undo its part raises ``FatalError``.
+        ``Add`` raises ``Exists`` if the object exists.  ``Change`` and ``Remove`` raise
+        ``Missing`` if it does not exist, or is now a foreign object.  An operation that the
+        driver cannot do raises ``Unsupported``.
         """
 
     @abstractmethod
@@ -279,7 +280,8 @@ class Driver(ABC):
 
         For drivers that override ``batch``.  If it raises a ``SnnetError``, the operations
         are tried again in smaller batches, and at last one by one with ``perform``, to find
-        out which of them fail; the error need not say which.
+        out which of them fail; the error need not say which.  After a ``FatalError`` they are
+        not: some may have taken effect.
         """
         raise NotImplementedError(f"{type(self).__name__} has batch() without perform_all()")
 

@@ -123,8 +123,8 @@ class Outcome:
 
     ``done``: positions of the operations that took effect, whatever else failed.
     ``errors``: the errors by position.  ``unsure``: positions of the operations in
-    progress when something other than a ``SnnetError`` was raised, for example
-    ``KeyboardInterrupt``; they may have taken effect or not.  ``fds``: descriptors of
+    progress when ``FatalError`` or something other than a ``SnnetError`` was raised, for
+    example ``KeyboardInterrupt``; they may have taken effect or not.  ``fds``: descriptors of
     multi-queue taps by link name; the caller owns them.
     """
 

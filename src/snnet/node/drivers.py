@@ -163,24 +163,32 @@ class Drivers:
         """Undo, in reverse order, what took effect of a plan that ``error`` has ended.
 
         A SnnetError gets ``what`` in front of its message.  If undoing fails too,
-        FatalError lists what is left.
+        FatalError lists what is left.  A driver's own FatalError stays one: it may have left
+        what is no noun.
         """
         outcome.close_fds()
         doubtful = (outcome.unsure | outcome.errors.keys()) - outcome.done
         done = outcome.done | {
             number
             for number in doubtful
-            # Undoing what does not exist does no harm.
+            # In doubt it is undone: ``restore`` accepts what is so already.
             if self._took_effect(plan.operations[number], outcome.errors.get(number)) is not False
         }
         undo = [plan.operations[number].inverse() for number in sorted(done, reverse=True)]
         self.restore(Plan(tuple(undo)), error, what)
-        if isinstance(error, SnnetError):
+        if isinstance(error, FatalError):
+            raised_from(error, f"{what} failed: call repair()", State.INCONSISTENT)
+        elif isinstance(error, SnnetError):
             raised_from(error, f"{what} failed and was rolled back", State.ROLLED_BACK)
 
     def restore(self, plan: Plan, error: BaseException, what: str) -> None:
         """Carry out a plan that brings the host back; FatalError where it cannot be."""
-        left = self.tear_down(plan, looked=True).errors
+        errors = self.tear_down(plan, looked=True).errors
+        left = [
+            number
+            for number, refusal in errors.items()
+            if not (isinstance(refusal, Exists) and self._is_there(plan.operations[number].noun))
+        ]
         if left:
             nouns = [plan.operations[number].noun for number in sorted(left)]
             raise FatalError(
@@ -188,6 +196,14 @@ class Drivers:
                 + "; ".join(map(str, nouns)),
                 leftovers=nouns,
             ) from error
+
+    def _is_there(self, noun: Noun) -> bool:
+        """Whether exactly this is on the host, as far as it can be looked at."""
+        try:
+            found = self.of(noun).find(noun)
+        except SnnetError:
+            return False
+        return found is not None and not noun.differences(found)
 
     def _took_effect(self, operation: Operation, error: SnnetError | None) -> bool | None:
         """Whether an operation took effect although it failed, because its answer was lost.

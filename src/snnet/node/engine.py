@@ -199,10 +199,6 @@ class Engine(Generic[R]):
                         # The draft relied on something that is wrong: look, and repair it.
                         host = self._host
                         continue
-                    except FatalError:
-                        with self.claims.lock:
-                            call.abandon(self.records, draft)
-                        raise
                     result = self._publish(call, draft, done, news)
                 finally:
                     if intended is not None:
@@ -253,7 +249,12 @@ class Engine(Generic[R]):
                 self._finish(call, draft)
                 self._announce(call, draft)
             except BaseException as error:
-                self._drivers.undo(plan, outcome, error, call.what)
+                try:
+                    self._drivers.undo(plan, outcome, error, call.what)
+                except FatalError:
+                    with self.claims.lock:
+                        call.abandon(self.records, draft)
+                    raise
                 raise
             return Done(outcome, set())
         self.claims.rest(claim)
@@ -309,7 +310,7 @@ def _collision(error: Exists) -> Conflict:
 def _incomplete(what: str, draft: Draft, done: Done, events: Sequence[Event]) -> Incomplete:
     """Return the error of a tear-down that could not do everything."""
     errors = done.outcome.errors
-    reasons = [str(errors[number]) for number in sorted(errors)]
+    reasons = [*dict.fromkeys(str(errors[number]) for number in sorted(errors))]
     reasons += [
         f"link {link.name} has the alias of what was to be removed and another name: "
         "delete it, or give it its name back"
