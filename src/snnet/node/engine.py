@@ -247,7 +247,10 @@ class Engine(Generic[R]):
                 if outcome.error is not None:
                     raise outcome.error
                 self._finish(call, draft)
-                self._announce(call, draft)
+                with self.claims.lock:
+                    announced = call.announces(self.records, draft)
+                if announced:
+                    self._drivers.backend.announce(announced)
             except BaseException as error:
                 try:
                     self._drivers.undo(plan, outcome, error, call.what)
@@ -273,15 +276,11 @@ class Engine(Generic[R]):
         with self.claims.lock:
             result, events = call.publish(self.records, draft, done)
             news.happened(events, self._outbox)
-        if call.mode is not Mode.ALL_OR_NOTHING:
-            self._announce(call, draft)
-        return result
-
-    def _announce(self, call: Call[R, Any, D, Any], draft: D) -> None:
-        with self.claims.lock:
-            announced = call.announces(self.records, draft)
+            late = call.mode is not Mode.ALL_OR_NOTHING
+            announced = call.announces(self.records, draft) if late else ()
         if announced:
             self._drivers.backend.announce(announced)
+        return result
 
 
 def _covered(draft: D, claim: Claim) -> bool:
