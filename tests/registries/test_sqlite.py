@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sqlite3
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -336,6 +338,34 @@ class TestWatches:
             assert shape(watch.next(follower.LOOK / 2)) == [("k", True)]
             other.commit([Put("l", {})])
             assert shape(watch.next(5)) == [("l", True)]
+
+    def test_what_others_commit_costs_what_it_changes(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However many documents there are: every process that watches looks at each commit."""
+        count, connect, long = 3000, sqlite3.connect, []
+
+        def counting(*args: Any, **options: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = connect(*args, **options)
+            connection.set_progress_handler(lambda: long.append("a look at each"), count)
+            return connection
+
+        SqliteRegistry(f"//{path}").close()
+        with contextlib.closing(direct(path)) as there:
+            there.execute("BEGIN")
+            rows = [(f"k/{number}",) for number in range(count)]
+            there.executemany("INSERT INTO documents VALUES (?, 1, '{}', NULL)", rows)
+            there.execute("COMMIT")
+        monkeypatch.setattr(sqlite3, "connect", counting)
+        with SqliteRegistry(f"//{path}") as registry, SqliteRegistry(f"//{path}") as other:
+            session = other.session(60)
+            after = other.commit([Put("other", {})])
+            other.commit([Put("k/new", {}), Put("session", {}, session.id)])
+            watch = registry.watch("k", "session", after=after)
+            assert shape(watch.next(5)) == [("k/new", True), ("session", True)]
+            session.close()
+            assert shape(watch.next(5)) == [("session", False)]
+        assert long == []
 
     def test_a_hundred_idle_watches_sleep(self, path: Path) -> None:
         """They take no processor time, and no file descriptors each."""

@@ -28,9 +28,6 @@ _COMPACT_EVERY = 1_000
 RESTORED_STEP = 10**9
 """After a restore the revisions go on so much higher that none is ever used twice."""
 
-_Row = tuple[str, str | None, int]
-
-
 Point = tuple[int, bytes]
 """A revision and the mark of its commit."""
 
@@ -148,34 +145,26 @@ def revisions(connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, 
 
 def documents(connection: sqlite3.Connection, prefixes: Sequence[str]) -> list[Change]:
     """The documents under the prefixes, in the order of their keys."""
-    return [
-        Change(*row)
-        for prefix in prefixes
-        for row in _rows(connection, "document IS NOT NULL AND", prefix, ())
-    ]
+    return [Change(*row) for prefix in prefixes for row in _under(connection, prefix)]
+
+
+def _under(connection: sqlite3.Connection, prefix: str) -> sqlite3.Cursor:
+    query = "SELECT key, document, revision FROM documents WHERE document IS NOT NULL AND key >= ?"
+    end = after_prefix(prefix)
+    if end is None:
+        return connection.execute(f"{query} ORDER BY key", (prefix,))
+    return connection.execute(f"{query} AND key < ? ORDER BY key", (prefix, end))
 
 
 def changes(connection: sqlite3.Connection, prefixes: Sequence[str], after: int) -> list[Change]:
     """The last change of each key under the prefixes after a revision, in order."""
-    found = [
-        Change(*row)
-        for prefix in prefixes
-        for row in _rows(connection, "revision > ? AND", prefix, (after,))
-    ]
-    found.sort(key=lambda change: change.revision)
-    return found
-
-
-def _rows(
-    connection: sqlite3.Connection, condition: str, prefix: str, values: tuple[int, ...]
-) -> list[_Row]:
-    end = after_prefix(prefix)
-    query = f"SELECT key, document, revision FROM documents WHERE {condition} key >= ?"
-    if end is None:
-        return connection.execute(f"{query} ORDER BY key", (*values, prefix)).fetchall()
-    return connection.execute(
-        f"{query} AND key < ? ORDER BY key", (*values, prefix, end)
-    ).fetchall()
+    # Few rows are that new.  A condition on keys would have SQLite look at all that fulfil it.
+    rows = connection.execute(
+        "SELECT key, document, revision FROM documents WHERE revision > ? ORDER BY revision, key",
+        (after,),
+    )
+    concerned = tuple(prefixes)
+    return [Change(*row) for row in rows if row[0].startswith(concerned)]
 
 
 def _add_commit(connection: sqlite3.Connection, revision: int) -> None:
