@@ -42,8 +42,10 @@ from snnet.contract import (
     Put,
     Registry,
     Remove,
+    SessionLost,
     Tap,
 )
+from snnet.registries.memory import MemorySession
 
 from .conftest import FakeHost
 
@@ -800,6 +802,35 @@ def test_the_session_is_kept_during_a_long_round(
     )
     with member.kept():
         assert renewed.wait(10)
+    member.close()
+
+
+def test_a_session_that_begins_in_a_long_round_is_kept(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first round registers the node again, with its address; the older session ends."""
+    renewed: list[str] = []
+    again = threading.Event()
+
+    def renew(session: MemorySession) -> None:
+        renewed.append(session.id)
+        again.set()
+
+    member = Membership(registry, "host-1", FakeKernel(), ["network"], "local", ttl=1.0)
+    member.connect(Mirror(registry))
+    first = member._session
+    assert first is not None
+    with member.kept():
+        member.register()
+        second = member._session
+        monkeypatch.setattr(MemorySession, "renew", renew)
+        assert again.wait(10)
+    assert second is not None
+    assert set(renewed) == {second.id}
+    monkeypatch.undo()
+    with pytest.raises(SessionLost):
+        first.renew()
+    assert keys.alive("host-1") in registry.read(keys.ALIVE).entries
     member.close()
 
 

@@ -166,8 +166,12 @@ class Membership:
             ],
             expected,
         )
-        self._session, self._renew_at = session, time.monotonic() + self._ttl / 3
+        replaced, self._session = self._session, session
+        self._renew_at = time.monotonic() + self._ttl / 3
         self._said, self._told = (info.compute_ip, info.number), self.problem
+        if replaced is not None:
+            with contextlib.suppress(SnnetError):
+                replaced.close()
 
     def _alive(self, session: Session) -> Put:
         problem = {} if self.problem is None else {"problem": self.problem}
@@ -176,14 +180,16 @@ class Membership:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Renew the session also while the block takes long."""
-        session, over = self._session, threading.Event()
+        """Renew the session also while the block takes long; it may replace the session."""
+        over = threading.Event()
 
         def renew() -> None:
-            while session is not None and not over.wait(self._ttl / 3):
+            while not over.wait(self._ttl / 3):
+                session = self._session
                 # What is wrong with it is seen, and told, at the next ``connect``.
                 with contextlib.suppress(SnnetError):
-                    session.renew()
+                    if session is not None:
+                        session.renew()
 
         thread = threading.Thread(target=renew, name=f"session-{self._node}")
         thread.start()
