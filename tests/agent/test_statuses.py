@@ -84,19 +84,22 @@ def test_an_earlier_agents_documents_are_taken_over(registry: Registry) -> None:
     ]  # fmt: skip
 
 
-def test_waits_grow_while_the_same_error_lasts(registry: Registry, clock: list[float]) -> None:
+def test_waits_grow_while_the_same_document_fails(registry: Registry, clock: list[float]) -> None:
     said = Statuses(registry, "cn-1")
     waits = []
-    for _ in range(9):
-        said.write([Said(V1, 3, error="no tap")])
+    for pid in range(9):
+        said.write([Said(V1, 3, error=f"no answer of dnsmasq (pid {pid})")])
         assert said.retry_in is not None
         waits.append(said.retry_in)
         clock[0] += said.retry_in
     assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
     assert stored(registry)["v1"] == {
-        "state": "failed", "of": 3, "error": "no tap", "retry_at": round(5000 + clock[0])
-    }  # fmt: skip
-    said.write([Said(V1, 3, error="no bridge")])
+        "state": "failed",
+        "of": 3,
+        "error": "no answer of dnsmasq (pid 8)",
+        "retry_at": round(5000 + clock[0]),
+    }
+    said.write([Said(V1, 4, error="no answer of dnsmasq (pid 8)")])
     assert said.retry_in == 0.5
     said.write([Said(V1, 3)])
     assert said.retry_in is None

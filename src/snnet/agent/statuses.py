@@ -42,17 +42,20 @@ def wait_after(failures: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """The same error ``count`` times in a row, and the time of the next try on both clocks."""
+    """Revision ``of`` failed ``count`` times in a row; the time of the next try on both clocks.
 
-    error: str
+    Errors are not compared: some tell of what differs each time, such as a process id.
+    """
+
+    of: int
     count: int
     due: float
     retry_at: int
 
     @classmethod
-    def of(cls, error: str, count: int) -> _Failure:
+    def now(cls, of: int, count: int) -> _Failure:
         wait = wait_after(count - 1)
-        return cls(error, count, time.monotonic() + wait, round(time.time() + wait))
+        return cls(of, count, time.monotonic() + wait, round(time.time() + wait))
 
 
 class Statuses:
@@ -127,8 +130,7 @@ class Statuses:
 
     def _failed(self, item: Said) -> _Failure:
         """How often it failed in a row, and when to try again."""
-        assert item.error is not None
         old = self._failures.get(item.id)
-        if old is None or old.error != item.error:
-            return _Failure.of(item.error, 1)
-        return old if old.due > time.monotonic() else _Failure.of(item.error, old.count + 1)
+        if old is None or old.of != item.of:
+            return _Failure.now(item.of, 1)
+        return old if old.due > time.monotonic() else _Failure.now(item.of, old.count + 1)
