@@ -8,6 +8,7 @@ import pytest
 
 from snnet import Cluster, Conflict, InvalidRequest, Missing
 from snnet.cluster import Problems, keys
+from snnet.contract import Put
 
 
 def test_a_network_gets_a_key_of_its_own(cluster: Cluster) -> None:
@@ -77,6 +78,15 @@ def test_a_network_in_use_is_not_deleted(cluster: Cluster) -> None:
     cluster.create_vnic("v3", tenant="acme", network="web")
 
 
+def test_a_refused_deletion_writes_nothing(cluster: Cluster) -> None:
+    """So that clients who create VNICs at the same time notice nothing of it."""
+    cluster.create_vnic("v1", tenant="acme", network="web")
+    before = cluster.registry.read("")
+    with pytest.raises(Conflict, match="has the VNICs v1"):
+        cluster.delete_network("acme", "web")
+    assert cluster.registry.read("") == before
+
+
 def test_force_deletes_what_is_on_a_network(cluster: Cluster) -> None:
     cluster.create_vnic("v1", tenant="acme", network="web")
     cluster.create_forward(tenant="acme", network="web", protocol="tcp", port=80, to="v1")
@@ -117,5 +127,16 @@ def test_nothing_is_put_on_a_network_that_is_being_deleted(cluster: Cluster) -> 
     carry_out(cluster.registry, lambda: networks.closing(found, "acme", "web"))
     with pytest.raises(Conflict, match="is being deleted"):
         cluster.create_vnic("v1", tenant="acme", network="web")
+    with pytest.raises(Conflict, match="is being deleted"):
+        cluster.create_network("web", tenant="acme", subnet="10.1.0.0/24")
     cluster.delete_network("acme", "web")
     assert keys.network("acme", "web") not in cluster.registry.read("").entries
+
+
+def test_a_network_whose_deletion_was_interrupted_is_opened_by_a_refusal(cluster: Cluster) -> None:
+    cluster.create_vnic("v1", tenant="acme", network="web")
+    entry = cluster.registry.read(keys.network("acme", "web")).entries[keys.network("acme", "web")]
+    cluster.registry.commit([Put(entry.key, {**entry.document, "closing": True})])
+    with pytest.raises(Conflict, match="has the VNICs v1"):
+        cluster.delete_network("acme", "web")
+    cluster.create_vnic("v2", tenant="acme", network="web")

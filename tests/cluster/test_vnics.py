@@ -10,6 +10,7 @@ import pytest
 
 from snnet import Cluster, Conflict, InvalidRequest, Missing, VnicRole
 from snnet.cluster import keys
+from snnet.cluster.rehearsal import Rehearsal
 from snnet.contract import Put
 
 
@@ -77,6 +78,16 @@ def test_a_full_network() -> None:
             cluster.create_vnic("v9", network="small")
         cluster.delete_vnic("default", "v3")
         assert str(cluster.create_vnic("v9", network="small").ips[0]) == "10.1.0.5"
+
+
+def test_what_others_deleted_is_free(cluster: Cluster) -> None:
+    """Although this client remembers that the network was full."""
+    cluster.create_network("small", subnet="10.2.0.0/29")
+    for number in range(5):
+        cluster.create_vnic(f"v{number}", network="small")
+    with Cluster(cluster.registry) as other:
+        other.delete_vnic("default", "v3")
+    assert str(cluster.create_vnic("v9", network="small").ips[0]) == "10.2.0.5"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +197,21 @@ def test_a_vnic_moves_to_another_node(cluster: Cluster) -> None:
     assert cluster.get_vnic("acme", "v1").node == "cn-2"
 
 
+def test_a_vnic_moves_to_no_node_that_cannot_take_it(cluster: Cluster) -> None:
+    """The node that it is on would let go of it at once."""
+    cluster.create_vnic("v1", tenant="acme", network="web", node="cn-1")
+    register(cluster, "cn-1")
+    register(cluster, "cn-2")
+    register(cluster, "net-1", roles=["network"])
+    before = cluster.registry.read("")
+    with pytest.raises(Conflict, match=r"no agent has registered node 'cn-22'.*cn-1, cn-2"):
+        cluster.update_vnic("acme", "v1", node="cn-22")
+    with pytest.raises(Conflict, match="'net-1' has not the role 'compute'"):
+        cluster.update_vnic("acme", "v1", node="net-1")
+    assert cluster.registry.read("") == before
+    assert cluster.update_vnic("acme", "v1", node="cn-2").node == "cn-2"
+
+
 @pytest.mark.parametrize("field", ["ip", "mac", "network", "role"])
 def test_what_cannot_be_changed(cluster: Cluster, field: str) -> None:
     cluster.create_vnic("v1", tenant="acme", network="web")
@@ -207,6 +233,35 @@ def test_a_target_is_not_deleted(cluster: Cluster) -> None:
     assert cluster.list_forwards() == []
     with pytest.raises(Missing):
         cluster.get_vnic("acme", "v1")
+
+
+@pytest.mark.parametrize("of", ["vnic", "network", "node", "dry run"])
+def test_what_many_rules_lead_to_is_deleted(cluster: Cluster, of: str) -> None:
+    """They are more than fit into one commit."""
+    cluster.create_vnic("v1", tenant="acme", network="web", node="cn-1")
+    for port in range(1, 91):
+        cluster.create_forward(tenant="acme", network="web", protocol="tcp", port=port, to="v1")
+    for number in range(1, 11):
+        cluster.create_public_ip(f"203.0.113.{number}", tenant="acme", to="v1")
+    match of:
+        case "vnic":
+            cluster.delete_vnic("acme", "v1", force=True)
+        case "network":
+            cluster.delete_network("acme", "web", force=True)
+        case "node":
+            cluster.forget_node("cn-1", force=True)
+        case "dry run":
+            real, before = cluster.registry, cluster.registry.read("")
+            cluster = Cluster(Rehearsal(real))
+            cluster.delete_vnic("acme", "v1", force=True)
+            assert real.read("") == before
+    cluster.delete_network("acme", "web")
+    assert cluster.registry.read("").entries == {}
+
+
+def test_a_dry_run_has_the_limits_of_a_commit(cluster: Cluster) -> None:
+    with pytest.raises(InvalidRequest, match="a commit has at most 100 together"):
+        Rehearsal(cluster.registry).commit([Put(f"k{number}", {}) for number in range(101)])
 
 
 def test_the_status_is_that_of_the_latest_document(cluster: Cluster) -> None:

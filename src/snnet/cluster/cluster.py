@@ -38,7 +38,8 @@ class Cluster:
     registry, which is borrowed and not closed.  The agents of the hosts carry out what is
     stored here; each object's ``state`` says how far they are.
 
-    When a method returns, its change is stored completely; if it raises, nothing is stored.  A
+    When a method returns, its change is stored completely; if it raises, nothing is stored.  (With
+    ``force``, and in ``apply``, a change is several: the call, repeated, goes on.)  A
     creation may be repeated: the same object again is returned as it is, and one that
     differs is a ``Conflict``.  Bad input is an ``InvalidRequest`` that names every problem.
     Any number of threads and processes may use one registry at once.
@@ -143,7 +144,8 @@ class Cluster:
     def update_vnic(self, tenant: str, name: str, **changes: Any) -> Vnic:
         """Change the node, MTU, owner, extra addresses, anti-spoofing, groups or rates of a VNIC.
 
-        Its network, role and addresses cannot be changed (``Conflict``).
+        Its network, role and addresses cannot be changed (``Conflict``).  Nor does it move to a
+        node that cannot take it, because no agent has registered it or it has other roles.
         """
         return self._writer.update(Vnic, tenant, name, changes)
 

@@ -30,6 +30,8 @@ class Draft(Generic[T]):
     result: T
     writes: list[Write] = field(default_factory=list)
     expected: dict[str, int] = field(default_factory=dict)
+    is_all: bool = True
+    """False: the change is too much for one commit, and this is a part that goes first."""
 
 
 def carry_out(
@@ -41,7 +43,9 @@ def carry_out(
     written.  ``stale`` is called before another attempt.
     """
     expected: dict[str, int] = {}
-    for _ in range(_ATTEMPTS):
+    attempts = 0
+    while attempts < _ATTEMPTS:
+        attempts += 1
         draft = decide()
         if not draft.writes:
             return draft.result
@@ -50,7 +54,9 @@ def carry_out(
         except Stale:
             stale()
         else:
-            return _written(draft.result, revision)
+            if draft.is_all:
+                return _written(draft.result, revision)
+            attempts = 0
         expected = draft.expected
     raise never_fits(registry, expected)
 

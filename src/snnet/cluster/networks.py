@@ -29,9 +29,13 @@ def needed_network(reading: Reading, tenant: str, name: str) -> Network:
         raise InvalidRequest(
             f"tenant {tenant!r} has no network {name!r}: create it first", field="network"
         )
+    _check_stays(network)
+    return network
+
+
+def _check_stays(network: Network) -> None:
     if network.closing:
         raise Conflict(f"{network.title} is being deleted: delete it again if that was interrupted")
-    return network
 
 
 def creation_reads(wanted: Network) -> list[str]:
@@ -54,6 +58,7 @@ def creation(
     """
     old = read_network(reading, wanted.tenant, wanted.name)
     if old is not None:
+        _check_stays(old)
         check_same(old, wanted, given)
         return Draft(old)
     check_mtu(wanted, wanted.mtu)

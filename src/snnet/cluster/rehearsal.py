@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from snnet.contract import Delete, Entry, Reading, Registry, Stale, Unsupported
+from snnet.contract import Delete, Entry, Reading, Registry, Stale, Unsupported, check_commit
 from snnet.contract.registries import RegistryWatch, Session, Write
 
 from .drafts import seen
@@ -45,7 +45,7 @@ class Rehearsal(Registry):
                 yield key
 
     def commit(self, writes: Sequence[Write], expected: Mapping[str, int] | None = None) -> int:
-        expected = expected or {}
+        _, expected = check_commit(writes, expected)
         now = seen(self.read(*expected), expected)
         if stale := [key for key, revision in expected.items() if now[key] != revision]:
             raise Stale(f"{', '.join(stale)} changed meanwhile", keys=stale)

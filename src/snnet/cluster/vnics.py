@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from snnet.config import VnicRole
 from snnet.contract import Conflict, Delete, InvalidRequest, Put, Reading
@@ -18,8 +18,12 @@ from .drafts import Draft, check_same, seen
 from .networks import check_mtu, needed_network
 from .node_info import NodeInfo
 from .placing import chosen
-from .rules import forwards_of, public_ips_of
+from .rules import forward_deletion, forwards_of, public_ip_deletion, public_ips_of
 from .security import joined, left, reads, refer
+from .views import read_nodes
+
+_RULES_AT_ONCE = 40
+"""So many deletions of rules, of up to two writes each, fit into a commit with that of a VNIC."""
 
 
 def repeated(old: Vnic, wanted: Vnic, given: frozenset[str]) -> Draft[Vnic]:
@@ -80,7 +84,7 @@ def check_fits(vnic: Vnic, network: Network) -> None:
 
 def update_reads(vnic: Vnic) -> list[str]:
     """What :func:`update` has to have read."""
-    return [keys.network(vnic.tenant, vnic.network), *reads(vnic)]
+    return [keys.network(vnic.tenant, vnic.network), keys.NODES, *reads(vnic)]
 
 
 def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
@@ -98,6 +102,7 @@ def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
             raise Conflict(
                 f"{old.title} belongs to {old.managed_by}, which keeps it on node {old.node!r}"
             )
+        _check_target(new, read_nodes(reading))
         name = keys.vnic_name(new.tenant, new.name)
         writes += [Delete(before), Put(name, _name_claim(new)), *claims(new)]
     if (before, old.groups) != (after, new.groups):
@@ -105,6 +110,25 @@ def update(old: Vnic, new: Vnic, reading: Reading) -> Draft[Vnic]:
     draft = Draft(new, writes, {before: old.revision})
     refer(new, reading, draft)
     return draft
+
+
+def _check_target(moved: Vnic, registered: Sequence[NodeInfo]) -> None:
+    """Conflict for a node that cannot take a VNIC: the old one would let go of it at once.
+
+    (A new VNIC may wait for a node to come.)  Without any agent nothing has it yet.
+    """
+    found = next((node for node in registered if node.name == moved.node), None)
+    if found is None and registered:
+        named = ", ".join(node.name for node in registered)
+        raise Conflict(
+            f"no agent has registered node {moved.node!r}, to which {moved.title} would move: "
+            f"start its agent first, or choose one of {named}"
+        )
+    if found is not None and "compute" not in found.roles:
+        raise Conflict(
+            f"node {moved.node!r} has not the role 'compute', so that {moved.title} cannot move "
+            "there: choose another"
+        )
 
 
 def deletion_reads(vnic: Vnic) -> list[str]:
@@ -122,7 +146,8 @@ def deletion(
 ) -> Draft[Vnic]:
     """Remove a VNIC, and with ``force`` the forwards and public addresses that lead to it.
 
-    Those of ``leave`` stay in any case, and lead to nothing.
+    Those of ``leave`` stay in any case, and lead to nothing.  If the rules are too many for one
+    commit, some of them are removed first.
     """
     if vnic.managed_by and not force:
         raise Conflict(f"{vnic.title} belongs to {vnic.managed_by}: remove it there, or use force")
@@ -131,11 +156,14 @@ def deletion(
     if (forwards or publics) and not force:
         named = ", ".join(item.title for item in (*forwards, *publics))
         raise Conflict(f"{vnic.title} is the target of {named}: delete them first, or use force")
+    rules: list[Forward | PublicIp] = [*forwards, *publics]
     draft = bare_deletion(vnic)
-    draft.writes += [Delete(key) for key in _claimed(vnic, reading)]
-    draft.writes += _rules_gone(forwards, publics)
     # Whatever begins to lead to it rewrites this.
     draft.expected |= seen(reading, [keys.vnic_name(vnic.tenant, vnic.name)])
+    if len(rules) > _RULES_AT_ONCE:
+        return Draft(vnic, _rules_gone(rules[:_RULES_AT_ONCE]), draft.expected, is_all=False)
+    draft.writes += [Delete(key) for key in _claimed(vnic, reading)]
+    draft.writes += _rules_gone(rules)
     return draft
 
 
@@ -156,13 +184,11 @@ def bare_deletion(vnic: Vnic) -> Draft[Vnic]:
     return Draft(vnic, writes, {key: vnic.revision})
 
 
-def _rules_gone(forwards: Iterable[Forward], publics: Iterable[PublicIp]) -> list[Write]:
-    gone: list[Write] = [Delete(keys.forward(item.tenant, item.name)) for item in forwards]
-    for item in publics:
-        gone += [
-            Delete(keys.public_ip(item.tenant, item.name)),
-            Delete(keys.public_ip_claim(item.name)),
-        ]
+def _rules_gone(rules: Iterable[Forward | PublicIp]) -> list[Write]:
+    gone: list[Write] = []
+    for item in rules:
+        draft = forward_deletion(item) if isinstance(item, Forward) else public_ip_deletion(item)
+        gone += draft.writes
     return gone
 
 

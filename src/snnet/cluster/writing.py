@@ -72,14 +72,11 @@ class Writer:
             )
             network = networks.needed_network(reading, *place)
             vnics.check_fits(wanted, network)
-            pool = self._pool(network, epoch(reading, network))
             node = wanted.node or vnics.choose_node(
                 wanted, read_nodes(reading), socket.gethostname()
             )
-            made = replace(wanted, node=node, ip=pool.choose(wanted))
-            if pool.rival(made):  # it may be gone since
-                del self._pools[place]
-                pool = self._pool(network, pool.epoch)
+            placed = replace(wanted, node=node)
+            made, pool = self._addressed(placed, network, epoch(reading, network))
             draft = vnics.creation(made, network.revision, pool)
             security.refer(made, reading, draft)
             return draft
@@ -92,6 +89,25 @@ class Writer:
         if place in self._pools:
             self._pools[place].take(made)
         return made
+
+    def _addressed(self, placed: Vnic, network: Network, since: int) -> tuple[Vnic, AddressPool]:
+        """A VNIC with addresses, and the pool they are from.
+
+        What is remembered as taken may be free by now: a refusal rests on a new reading.
+        """
+        place = (network.tenant, network.name)
+        while True:
+            remembered = self._pools.get(place)
+            pool = self._pool(network, since)
+            try:
+                made = replace(placed, ip=pool.choose(placed))
+            except Conflict:
+                if pool is not remembered:
+                    raise
+            else:
+                if pool is not remembered or not pool.rival(made):
+                    return made, pool
+            self._pools.pop(place, None)
 
     def _pool(self, network: Network, since: int) -> AddressPool:
         """What is free in a network, known at least since the last VNIC with a MAC of its own."""
@@ -207,23 +223,32 @@ class Writer:
         return rules.public_ip_deletion(found)
 
     def _delete_network(self, tenant: str, name: str, *, force: bool) -> None:
+        key = keys.network(tenant, name)
+        found = store.need(self.registry, Network, tenant, name, stored.salvage)
+        if not force and not found.closing:
+            self._check_unused(found)
         closing = carry_out(
-            self.registry,
-            lambda: networks.closing(self.registry.read(keys.network(tenant, name)), tenant, name),
+            self.registry, lambda: networks.closing(self.registry.read(key), tenant, name)
         )
-        # Nothing new is put on a network that is closing.
-        users = self._users(closing)
-        if users and not force:
-            key = keys.network(tenant, name)
+        # Nothing new is put on a network that is closing; what was put there just now stays.
+        try:
+            if not force:
+                self._check_unused(closing)
+        except Conflict:
             carry_out(self.registry, lambda: networks.reopening(self.registry.read(key), closing))
-            raise Conflict(
-                f"{closing.title} has the VNICs {', '.join(users)}: delete them first, or use force"
-            )
-        for user in users:
+            raise
+        for user in self._users(closing):
             self.delete(Vnic, tenant, user, force=True)
         reads = networks.deletion_reads(closing)
         carry_out(self.registry, lambda: networks.deletion(closing, self.registry.read(*reads)))
         self._pools.pop((tenant, name), None)
+
+    def _check_unused(self, network: Network) -> None:
+        """Raise Conflict for a network with VNICs."""
+        if users := self._users(network):
+            raise Conflict(
+                f"{network.title} has the VNICs {', '.join(users)}: delete them first, or use force"
+            )
 
     def _users(self, network: Network) -> list[str]:
         """The names of a network's VNICs."""
