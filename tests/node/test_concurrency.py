@@ -446,6 +446,22 @@ def test_a_call_waits_for_the_whole_node_for_the_timeout(
         assert said[name].endswith("within 0.01 s"), said
 
 
+def test_a_change_of_a_dhcp_server_waits_for_the_timeout_of_the_node(fake: FakeWorld) -> None:
+    cnci, said = concentrator(fake), list[str]()
+    scope = cnci.dhcp(NET)
+
+    class Caller:
+        def before_apply(self) -> None:
+            with pytest.raises(snnet.Timeout) as caught:
+                scope.reload()
+            said.append(str(caught.value))
+
+    cnci.listeners.register(Caller())
+    cnci.api_timeout = 0.01
+    cnci.shutdown()
+    assert said == [f"dhcp reload {NET} was not done within 0.01 s"]
+
+
 def test_a_preview_does_not_wait_for_a_call_that_shares_its_subnet(fake: FakeWorld) -> None:
     planned: list[str] = []
 

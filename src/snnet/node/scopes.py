@@ -135,8 +135,8 @@ class ScopeControl:
 
     def _apply(self, what: str, alter: Alter) -> None:
         """Run operations on the scope alone."""
-        engine, deadline = self._ready(), self._deadline(f"dhcp {what}", None, None)
-        engine.run(ChangeScope(what, self._networks, alter), deadline)
+        engine, call = self._ready(), ChangeScope(what, self._networks, alter)
+        engine.run(call, self._deadline(call.what, None, None))
 
 
 def with_entries(scope: DhcpScope, entries: Iterable[DhcpEntry]) -> DhcpScope:
