@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -366,6 +367,73 @@ def test_every_operation_fails_and_the_same_call_finishes(
         if not failing:
             assert at > 8
             return
+
+
+CHANGES: list[tuple[snnet.VnicConfig, snnet.VnicConfig]] = [
+    *((vm(9), vm(9, **changes)) for changes in (
+        {"owner": 1000}, {"queues": 2}, {"mac": "02:00:00:00:00:99"}, {"ip": "10.1.0.90"},
+        {"instance_id": "i90"}, {"role": snnet.VnicRole.TENANT_CONTAINER},
+    )),
+    *((vm(9, **before), vm(9)) for before in ({"owner": 1000}, {"queues": 2})),
+    *((container(9), container(9, **changes)) for changes in (
+        {"mac": "02:00:00:00:00:99"}, {"ip": "10.1.0.90"},
+        {"ip": "10.1.0.90", "mac": "02:00:0a:01:00:09"}, {"instance_id": "i90"},
+    )),
+    (container(9), vm(9)),
+]  # fmt: skip
+"""A VNIC, and the same one with other values that only ``reconcile`` changes."""
+
+changing = pytest.mark.parametrize(("old", "new"), CHANGES)
+
+
+def ends(world: World) -> dict[str, Link]:
+    """All links of the node and the far ends of pairs, without what differs each time."""
+    found = world.kernel.snapshot({Link}).values()
+    return {
+        link.name: replace(link, index=0)
+        for link in found
+        if isinstance(link, Link) and link.name.startswith("sn")
+    }
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
+@changing
+def test_what_is_changed_is_as_if_it_had_been_made_so(
+    world: World, old: snnet.VnicConfig, new: snnet.VnicConfig, restarted: bool
+) -> None:
+    if old.queues + new.queues > 2 and not world.hands_out_queues:
+        pytest.skip("the backend has no taps with several queues")
+    node = world.node()
+    node.reconcile(vnics=[old])
+    if restarted:
+        node.close()
+        node = world.node()
+    assert actions(node.reconcile(vnics=[new])) == {"v9": "updated"}
+    assert node.verify() == []
+    assert actions(node.reconcile(vnics=[new])) == {"v9": "kept"}
+    changed = ends(world)
+    node.reset_network()
+    node.reconcile(vnics=[new])
+    assert changed == ends(world)
+
+
+@changing
+def test_a_change_that_fails_leaves_the_vnic_with_its_guests_end(
+    old: snnet.VnicConfig, new: snnet.VnicConfig
+) -> None:
+    for at in count(1):
+        world = FakeWorld("gre")
+        node = world.node()
+        node.reconcile(vnics=[old])
+        before = ends(world)
+        world.kernel.fail(at, "ENOMEM")
+        with suppress(snnet.Exhausted):
+            node.reconcile(vnics=[new], atomic=True)
+        if world.kernel.pending_failures:
+            assert at > 1
+            return
+        assert ends(world) == before
+        assert node.verify() == []
 
 
 def test_a_subnet_that_an_unfinished_removal_left_is_made_again_with_another_key(

@@ -5,33 +5,47 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from snnet.contract import Change, Key, Macvtap, Noun, Nouns, Tap, Veth, link_key
+from snnet.contract import Change, Key, Macvtap, Noun, Nouns, Plan, Tap, Veth, link_key
 
 from . import identity as ids
 from .identity import Owner
 from .leftovers import lost_its_alias
+from .planner import plan, recalled
 from .requests import SubnetId, VnicId
-from .vnics import TenantSubnet
+from .vnics import TenantSubnet, Vnic
 
 
-def keep_held(found: Nouns, wanted: Nouns) -> tuple[dict[Key, Noun], list[Change]]:
+def keep_held(
+    found: Nouns, wanted: Nouns, but: Collection[Key] = ()
+) -> tuple[dict[Key, Noun], list[Change]]:
     """What is wanted, without differences that would have a guest's link replaced.
 
     A guest lives with such a difference, and not without its link.  Also returns what
-    was left as it is: each such link as wanted and as found.
+    was left as it is: each such link as wanted and as found.  Links in ``but`` may be replaced.
     """
     if not found or not wanted:
         return dict(wanted), []
     kept, left = dict(wanted), list[Change]()
     for key, old in found.items():
         noun = wanted.get(key)
-        if type(old) is not type(noun) or not isinstance(noun, (Tap, Veth, Macvtap)):
+        if type(old) is not type(noun) or not isinstance(noun, (Tap, Veth, Macvtap)) or key in but:
             continue
         fixed = noun.differences(old) - noun.changeable
         if fixed:
             kept[key] = replace(noun, **{name: getattr(old, name) for name in fixed})
             left.append(Change(noun, old))
     return kept, left
+
+
+def plan_again(
+    found: Nouns, wanted: Nouns, again: Collection[Vnic], known: Mapping[VnicId, Vnic]
+) -> Plan:
+    """Plan for VNICs that go and come back: their links are replaced where they must be."""
+    kept, _ = keep_held(found, wanted, {vnic.link.key for vnic in again})
+    before = [(known[new.id], new) for new in again if new.id in known]
+    # The guest's end has its MAC, and nobody else can change that.
+    ends = [new.link.key for old, new in before if old.mac != new.mac]
+    return plan(recalled(found, [old.link for old, _ in before]), kept, ends)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from snnet.core.compute_records import ComputeRecords
 from snnet.core.conflicts import check_apart, check_changeable, check_same_subnet, check_same_vnic
 from snnet.core.events import ContainerEvent
 from snnet.core.groups import GroupId, check_known, check_members, group_thing, with_named
-from snnet.core.held import keep_held
+from snnet.core.held import keep_held, plan_again
 from snnet.core.planner import plan as make_plan
 from snnet.core.requests import GuestRequest, SubnetId, VnicId
 from snnet.core.shaping import block_of
@@ -233,6 +233,10 @@ class ChangeVnics(Call[ComputeRecords, Known, VnicsDraft, Changed]):
             part = self._layout.close(subnet, known.subnets, host)
             draft.add(("subnet", *subnet.id), part.wanted, part.found)
             draft.strays += self._layout.strays(part, host)
+        if self._gone and self._requests:
+            again = [vnic for _, vnic in draft.made if vnic.id in self._gone]
+            draft.plan = plan_again(draft.found, draft.wanted, again, known.vnics)
+            return draft
         wanted, _ = keep_held(draft.found, draft.wanted)
         draft.plan = make_plan(draft.found, wanted)
         return draft
