@@ -318,6 +318,7 @@ def side(chain: str) -> str:
         (Masquerade(owner="nobody", device="eth0"), Denied),
         (Masquerade(owner="", device="eth0"), Denied),
         (Masquerade(owner=O, device='a"b'), Rejected),
+        (Masquerade(owner=O, device="ext*"), Rejected),
         (Zone(owner=O, zone="t1; flush ruleset"), Rejected),
         (ZoneLink(owner=O, link="br0", zone='"'), Rejected),
     ],

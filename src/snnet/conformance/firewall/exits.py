@@ -11,6 +11,7 @@ from snnet.conformance.endpoints import A1, A2, B1, C1, EXT0, EXT1, FAR, HUB, OU
 from snnet.conformance.rig import Answer, Rig
 from snnet.contract import (
     PROTOCOLS,
+    Add,
     ExternalForward,
     Masquerade,
     Noun,
@@ -104,6 +105,17 @@ class ExitTests(FirewallTests):
         add(rig, *tenants(rig), *exit_by(rig))
         assert stopped(rig.ping, B1, OUT.ip)
         assert stopped(rig.ping, C1, OUT.ip)
+
+    @pytest.mark.parametrize("name", ["ext*", "ext+"])
+    def test_a_device_is_no_pattern(self, rig: Rig, name: str) -> None:
+        """A name with which a program of the firewall means many links is refused, or one link."""
+        add(rig, *tenants(rig))
+        pattern = [
+            replace(noun, device=name) if isinstance(noun, ExternalForward) else noun
+            for noun in exit_by(rig)
+        ]
+        rig.driver.apply([Add(noun) for noun in pattern], keep_going=True)
+        assert stopped(rig.ping, A1, OUT.ip)
 
     def test_only_by_this_device(self, rig: Rig) -> None:
         """Another device needs a rule of its own."""

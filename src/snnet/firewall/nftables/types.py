@@ -33,7 +33,8 @@ def _name(raw: bytes) -> str:
 
 @lru_cache(maxsize=256)
 def _packed_name(name: str) -> bytes:  # one call has the same few names in many elements
-    if not is_link_name(name) or '"' in name:  # which nft has no escape for
+    # nft has no escape for a quote, and takes a name that ends in * for a pattern.
+    if not is_link_name(name) or '"' in name or name.endswith("*"):
         raise ValueError(f"{name!r} is not the name of a link")
     return name.encode().ljust(16, b"\0")
 
