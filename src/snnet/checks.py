@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import (
@@ -177,9 +178,26 @@ def check_bool(value: object, field: str) -> bool:
 
 
 def check_callable(value: object, field: str) -> Callable[..., Any]:
-    if callable(value):
-        return value
-    raise InvalidRequest(f"{shown(value)} cannot be called", field=field)
+    """Check what is called later: calling it must run it, and not only prepare that."""
+    if not callable(value):
+        raise InvalidRequest(f"{shown(value)} cannot be called", field=field)
+    if does_nothing(value):
+        raise InvalidRequest(
+            f"{shown(value)} is asynchronous or a generator, and a call of it would do nothing: "
+            "give a plain function",
+            field=field,
+        )
+    return value
+
+
+def does_nothing(function: Callable[..., Any]) -> bool:
+    """Whether a call only returns a coroutine or a generator, which nobody would run."""
+    kinds = (
+        inspect.iscoroutinefunction,
+        inspect.isasyncgenfunction,
+        inspect.isgeneratorfunction,
+    )
+    return any(kind(function) for kind in kinds)
 
 
 def check_text(value: object, field: str) -> str:

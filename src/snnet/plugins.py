@@ -12,8 +12,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
+from snnet.checks import check_many
 from snnet.contract import (
     Driver,
     DriverLoadError,
@@ -223,7 +225,7 @@ class Listeners:
                 self.register(listener)
             except InvalidRequest:
                 _log.exception("listener %r is ignored", listener)
-        for listener in listeners:
+        for listener in check_many(listeners, "listeners", lambda value, field: value):
             self.register(listener)
 
     def __bool__(self) -> bool:
@@ -253,7 +255,8 @@ class Listeners:
         if self._manager is None:
             return
         try:
-            self._manager.hook.before_apply(node=node, plan=plan)
+            for answer in self._manager.hook.before_apply(node=node, plan=plan):
+                _check_ran(answer)
         except SnnetError:
             raise
         except Exception as error:
@@ -272,9 +275,16 @@ class Listeners:
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             wanted = {name: arguments[name] for name in implementation.argnames}
             try:
-                implementation.function(**wanted)
+                _check_ran(implementation.function(**wanted))
             except Exception:
                 _log.exception("listener %r failed in %s", implementation.plugin, hook)
+
+
+def _check_ran(answer: object) -> None:
+    """Raise TypeError if a listener returned what it should have done."""
+    if isinstance(answer, (CoroutineType, GeneratorType)):
+        answer.close()
+        raise TypeError(f"it returned {answer!r}, which nobody runs: listeners are plain methods")
 
 
 def _plugin_manager() -> pluggy.PluginManager:

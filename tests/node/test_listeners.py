@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 import snnet
+from snnet.plugins import HOOKS
 from tests.node.world import FakeWorld, container, vm
 
 
@@ -90,3 +94,78 @@ def test_listeners_hear_every_tunnel_again(fake: FakeWorld) -> None:
     fake.node("cn-1").create_vnic(vm(9))
     fake.node("cn-1", listeners=[Ears()]).rebuild_topology()
     assert heard == [snnet.TunnelEventType.ADD] * 2
+
+
+async def applied_async(self: object) -> None: ...
+
+
+def applied_by_generator(self: object) -> Iterator[None]:
+    yield
+
+
+async def applied_by_async_generator(self: object) -> AsyncIterator[None]:
+    yield
+
+
+NEVER_RUN = [applied_async, applied_by_generator, applied_by_async_generator]
+
+
+def listener(**hooks: Any) -> object:
+    return type("Ears", (), hooks)()
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("function", NEVER_RUN)
+def test_a_listener_that_would_never_run_is_refused(
+    fake: FakeWorld, hook: str, function: Any
+) -> None:
+    with pytest.raises(snnet.InvalidRequest, match=f"Ears.{hook} is asynch") as caught:
+        fake.node(listeners=[listener(**{hook: function})])
+    assert caught.value.field == "listeners"
+
+
+@pytest.mark.parametrize("hook", [None, 3, partial(applied_async)])
+def test_a_hook_that_is_no_method_is_refused(fake: FakeWorld, hook: Any) -> None:
+    with pytest.raises(snnet.InvalidRequest, match=r"Ears.applied is .*, not a method"):
+        fake.node(listeners=[listener(before_apply=lambda self: None, applied=hook)])
+
+
+@pytest.mark.parametrize("listeners", [None, 3, Recorder(), {Recorder(): 1}, "ab"])
+def test_what_is_no_list_of_listeners_is_refused(fake: FakeWorld, listeners: Any) -> None:
+    for make in (fake.node, fake.cnci):
+        with pytest.raises(snnet.InvalidRequest) as caught:
+            make(listeners=listeners)
+        assert (caught.value.field or "").startswith("listeners")
+
+
+def test_a_listener_that_only_returns_what_to_run_refuses_the_plan(
+    fake: FakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def later() -> None: ...
+
+    node = fake.node()
+    asks = listener(before_apply=lambda self: later())
+    node.listeners.register(asks)
+    with pytest.raises(snnet.Veto, match="which nobody runs"):
+        node.create_vnic(vm(9))
+    node.listeners.unregister(asks)
+    node.listeners.register(listener(applied=lambda self, events: (one for one in events)))
+    node.create_vnic(vm(9))
+    assert "which nobody runs" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "cancel", [threading.Event, listener(is_set=applied_async), listener(is_set=3), 3]
+)
+def test_what_is_no_cancel_token_is_refused(fake: FakeWorld, cancel: Any) -> None:
+    node = fake.node()
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        node.create_vnic(vm(9), cancel=cancel)
+    assert caught.value.field == "cancel"
+
+
+def test_a_promise_that_is_kept_later_is_refused(fake: FakeWorld) -> None:
+    """It would always be true."""
+    with pytest.raises(snnet.InvalidRequest) as caught:
+        fake.node().rely_on(partial(applied_async, None))  # type: ignore[arg-type]
+    assert caught.value.field == "followed"

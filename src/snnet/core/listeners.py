@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
 
-from snnet.checks import shown
+from snnet.checks import does_nothing, shown
 from snnet.contract import InvalidRequest
 
 
@@ -30,12 +30,24 @@ def check_listener(listener: object, specification: type) -> None:
                 f"{kind}.{name} is not a hook, and would never be called: the hook is {near[0]}",
                 field="listeners",
             )
+    for name in known:
+        if name not in hooks and hasattr(listener, name):
+            raise InvalidRequest(
+                f"{kind}.{name} is {shown(getattr(listener, name))}, not a method",
+                field="listeners",
+            )
     if not hooks:
         raise InvalidRequest(
             f"{shown(listener)} has none of the hooks {', '.join(known)}: it would never be called",
             field="listeners",
         )
     for name in hooks:
+        if does_nothing(getattr(listener, name)):
+            raise InvalidRequest(
+                f"{kind}.{name} is asynchronous or a generator, and would never run: make it a "
+                "plain method, which may hand over to an event loop",
+                field="listeners",
+            )
         allowed = [*inspect.signature(getattr(specification, name)).parameters][1:]
         wrong = [found for found in _arguments(getattr(listener, name)) if found not in allowed]
         if wrong:

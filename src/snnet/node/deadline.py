@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Protocol
 
-from snnet.checks import shown
+from snnet.checks import check_callable, shown
 from snnet.contract import Cancelled, InvalidRequest, Timeout
 
 
@@ -35,8 +35,11 @@ class Deadline:
     def __init__(self, what: str, seconds: float | None, cancel: CancelToken | None) -> None:
         if seconds is not None:
             check_seconds(seconds, "timeout")
-        if cancel is not None and not callable(getattr(cancel, "is_set", None)):
-            raise InvalidRequest(f"{shown(cancel)} has no is_set()", field="cancel")
+        if cancel is not None:
+            is_set = getattr(cancel, "is_set", None)
+            if not callable(is_set) or isinstance(cancel, type):
+                raise InvalidRequest(f"{shown(cancel)} has no is_set()", field="cancel")
+            check_callable(is_set, "cancel")
         self._what = what
         self._seconds = seconds
         self._end = None if seconds is None else time.monotonic() + seconds
