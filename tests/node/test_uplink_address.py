@@ -93,3 +93,32 @@ def test_without_its_address_a_node_opens_no_subnet_and_keeps_its_own(
     with pytest.raises(snnet.Conflict, match="is not on eth0 any more"):
         node.create_vnic(vm(9, subnet_number=2))
     assert fake.text() == before
+
+
+@pytest.mark.parametrize("mode", ["gre_tunnel", "routed"])
+def test_an_open_node_follows_its_uplink_to_another_address(world: World, mode: str) -> None:
+    """As a process does that opens the node then; guests keep their links."""
+    node = world.node(config=world.config(mode=mode))
+    made = node.create_vnic(vm()).vnic
+    before = world.text()
+    assert not node.follow_uplink()
+    put(world, "192.0.2.2/24")
+    assert not node.follow_uplink(), "its own is there"
+    take(world, "192.0.2.2/24")
+    assert world.text() == before
+    take(world, "192.0.2.11/24")
+    without = world.text()
+    with pytest.raises(snnet.Conflict, match=r"uplink eth0: has no address .*; compute_nets: no "):
+        node.follow_uplink()
+    assert world.text() == without
+    put(world, "192.0.2.2/24")
+    assert node.follow_uplink()
+    assert str(node.compute_ip) == "192.0.2.2"
+    assert node.verify() == []
+    assert local_addresses(world) == ({"192.0.2.2"} if mode == "gre_tunnel" else set())
+    assert node.create_vnic(vm()).vnic == made
+    after = world.text()
+    node.close()
+    with world.node(config=world.config(mode=mode)) as node:
+        assert node.repair().healed == []
+    assert world.text() == after

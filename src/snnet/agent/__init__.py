@@ -9,7 +9,8 @@ calls of the nodes and to what is said about each object.
   ``requests.py``: from documents to what the host must have (pure).
 - ``compute.py``, ``network.py``: the two roles.  ``placing.py``, ``hub.py``, ``mesh.py``:
   concentrators on many hosts, and paths to them.
-- ``drift.py``: what others change.  ``rivals.py``: other hosts with the same concentrators.
+- ``drift.py``: what others change.  ``uplink.py``: an uplink that changes.  ``rivals.py``: other
+  hosts with the same concentrators.
 - ``pause.py``: when a failed round is tried again.  ``opening.py``: a registry that does not
   answer yet, and concentrators' namespaces.  ``origin.py``: one that did not make the host.
 - ``docker.py``: Docker's plugin beside the agent.

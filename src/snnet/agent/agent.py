@@ -33,6 +33,7 @@ from .placing import Placer
 from .rivals import Rivals
 from .settings import ROLES
 from .statuses import Said, Statuses
+from .uplink import UplinkFollower
 from .wanted import HostWanted, host_wanted, refuse_publics
 
 _log = logging.getLogger("snnet.agent")
@@ -117,6 +118,7 @@ class Agent:
             self._due = 0.0
             self._ready = False
             self._beside: dict[str, str] = {}
+            self._uplink = UplinkFollower(self.node)
             self._pause = Pause(self.node.backend)
             opened.callback(self._pause.over)
             self._lost = self._problem is not None  # whether the registry did not answer last
@@ -199,7 +201,7 @@ class Agent:
     def problem(self) -> str | None:
         """What went wrong in the last round and in parts beside the agent; None if nothing did."""
         beside = (f"{part}: {said}" for part, said in self._beside.items())
-        return "; ".join(filter(None, (self._problem, *beside))) or None
+        return "; ".join(filter(None, (self._problem, self._uplink.problem, *beside))) or None
 
     def status(self) -> dict[str, Any]:
         """What the agent is doing, as plain data."""
@@ -269,6 +271,7 @@ class Agent:
             self._mirror.refresh(0)
             self._origin.reading(self._mirror)
             self._begin()
+        self._follow_uplink()
         if self._due <= time.monotonic():
             self._reconcile()
             # A failed round is tried again; until then a look for drift alone proves nothing.
@@ -294,6 +297,7 @@ class Agent:
         if self.config.topology == "hub" and "compute" in self.roles:
             self.node.take_number(self._membership.number(self.config.node_number))
         self.node.init()
+        self.node.follow_uplink()  # which may be another one since the last try
         if "network" in self.roles:
             alone = self.config.topology == "local"
             addresses = None if alone else usable_addresses(self.node, self.config)
@@ -301,6 +305,23 @@ class Agent:
         self._ready = True
         self._membership.compute_ip = str(self.node.compute_ip)
         self._membership.register()
+
+    def _follow_uplink(self) -> None:
+        """Use the uplink that the host has by now; objects say if it has none."""
+        problem = self._uplink.problem
+        if self._uplink.follow():
+            self._start_again()
+        if self._uplink.problem != problem:
+            self._due = 0.0
+
+    def _start_again(self) -> None:
+        """Do what another agent would do, which takes the host over: know nothing, and begin."""
+        self._network.close()
+        self._rivals.close()
+        self._drift.watch([])
+        self._compute = ComputeRole(self.node)
+        self._ready, self._due = False, 0.0
+        self._begin()
 
     def _reconcile(self) -> None:
         self._mirror.refresh(0)
@@ -315,7 +336,7 @@ class Agent:
         if any(tenant.public_ips for tenant in wanted.tenants.values()):
             refuse_publics(wanted, why_not_public(self.node))
         self._news.learn(wanted)
-        said = self._carry_out(wanted)
+        said = self._uplink.refuse(self._carry_out(wanted))
         made = self.node.topology()
         self._origin.note(self._mirror, has_any=bool(made.vnics or made.concentrators))
         try:

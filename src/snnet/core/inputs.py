@@ -5,12 +5,12 @@ Each difference is one line: what is, what it should be, and how to make it so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from typing import Any, Self
 
-from snnet.contract import Address, IPAddress, Link, Path, PortForward, PublicIp
+from snnet.contract import Address, IPAddress, Link, Noun, Path, PortForward, PublicIp
 from snnet.contract.network import DADFAILED, TENTATIVE, link_sysctl
 
 from .rules import Rule
@@ -23,12 +23,23 @@ STRICT = 1
 """Value of ``rp_filter``: packets must come by the way that answers take (RFC 3704)."""
 
 
+_ANEW = "start the node again (an agent does so by itself)"
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """The links and addresses of a host as they are now."""
 
     links: Mapping[str, Link]
     addresses: Sequence[Address]
+
+    @classmethod
+    def of(cls, nouns: Collection[Noun]) -> Self:
+        """Those among the nouns."""
+        return cls(
+            {noun.name: noun for noun in nouns if isinstance(noun, Link)},
+            [noun for noun in nouns if isinstance(noun, Address)],
+        )
 
     def addresses_of(self, link: str) -> list[Address]:
         return [noun for noun in self.addresses if noun.link == link]
@@ -64,7 +75,7 @@ def about_uplink(uplink: Uplink, seen: Seen) -> Iterator[str]:
         if other is not None and uplink.index:
             yield (
                 f"{what}: is called {other.name} -> should be {name}: ip link set {other.name} "
-                f"name {name}, or start the node again"
+                f"name {name}, or {_ANEW}"
             )
         else:
             yield f"{what}: is gone -> should have {uplink.address}: bring it back"
@@ -74,13 +85,13 @@ def about_uplink(uplink: Uplink, seen: Seen) -> Iterator[str]:
     if (link.mtu or 1500) != uplink.mtu:
         yield (
             f"{what}: mtu is {link.mtu} -> should be {uplink.mtu}: ip link set {name} mtu "
-            f"{uplink.mtu}, or start the node again"
+            f"{uplink.mtu}, or {_ANEW}"
         )
     found = [noun for noun in seen.addresses_of(name) if noun.address.ip == uplink.ip]
     if not found:
         yield (
             f"{what}: has no address {uplink.ip} -> should have {uplink.address}: "
-            f"ip address add {uplink.address} dev {name}, or start the node again"
+            f"ip address add {uplink.address} dev {name}, or {_ANEW}"
         )
     for flag in (TENTATIVE, DADFAILED):
         if any(flag in noun.flags for noun in found):

@@ -8,6 +8,7 @@ drivers change the host.
   ``steps.py``: many calls at once.  ``scopes.py``: the control of one DHCP scope.
 - ``engine.py`` runs what ``call.py`` defines: ``claims.py``, ``deadline.py``, ``news.py``,
   ``outbox.py``, ``results.py``.
+- ``comparing.py``: what ``verify()`` says.
 - ``host.py``: the look at the host: ``listing.py``, ``seen.py``, ``taken.py``, ``spaces.py``,
   ``inputs.py``, ``parameters.py``, ``rivals.py``.
 - ``drivers.py``, ``opening.py``: the drivers of a node.  ``sysctls.py``, ``insides.py`` and

@@ -82,7 +82,7 @@ class ComputeNode(Node[ComputeRecords]):
 
     def take_number(self, node_number: int) -> None:
         """Use this number, which a registry assigned.  Call it before ``init()``."""
-        if self._engine is not None:
+        if self._engine is not None and node_number != self.config.node_number:
             raise InvalidRequest(f"{self.owner} has tunnels by now: give it its number before")
         self.config = replace(self.config, node_number=node_number)
 

@@ -59,7 +59,7 @@ class Engine(Generic[R]):
     ) -> None:
         self.records = records
         self.claims = claims
-        self._intents = intents
+        self.intents = intents
         self._outbox = Outbox()
         self._node = node
         self._drivers = drivers
@@ -209,7 +209,7 @@ class Engine(Generic[R]):
 
     def _intended(self, call: Call[R, Any, Any, Any], claim: Claim) -> Claim | None:
         """Return what the record of intents must agree about with the records after the call."""
-        if not (call.intends or self._intents):
+        if not (call.intends or self.intents):
             return None
         if not claim.everything:
             return claim
@@ -219,7 +219,7 @@ class Engine(Generic[R]):
     def _settle(self, claim: Claim) -> None:
         with self.claims.lock:
             entries = self.records.intents(None if claim.everything else claim.alone)
-        self._intents.settle(entries, whole=claim.everything)
+        self.intents.settle(entries, whole=claim.everything)
 
     def _carry_out(
         self,
@@ -238,7 +238,7 @@ class Engine(Generic[R]):
                 self._drivers.require(plan, self._asked)
             news.ask(plan)
             if call.intends:
-                self._intents.expect(call.intents(draft))
+                self.intents.expect(call.intents(draft))
         if setting_up:
             outcome = Outcome()
             try:

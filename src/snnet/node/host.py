@@ -308,7 +308,7 @@ class HostView:
             return
         raise Conflict(
             f"the address {uplink.address} of this node is not on {uplink.link_name} any more: put "
-            "it back, or start the node again to use another"
+            "it back, or start the node again to use another (an agent does so by itself)"
         )
 
     def seen(self, records: Records) -> Seen:

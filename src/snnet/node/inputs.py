@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
-from snnet.contract import Address, ApiError, IPAddress, Link, Noun, Path, Sysctl
+from snnet.contract import Address, ApiError, IPAddress, Noun, Path, Sysctl
 from snnet.contract.network import FORWARDING
 from snnet.core.inputs import (
     SOMEWHERE,
@@ -57,10 +57,7 @@ class Inputs:
         ``found`` are the links and addresses of the host.
         """
         rules = list(records.outside())
-        seen = Seen(
-            {noun.name: noun for noun in found if isinstance(noun, Link)},
-            [noun for noun in found if isinstance(noun, Address)],
-        )
+        seen = Seen.of(found)
         uplink = records.site.uplink
         # A repair by whoever opens the node fits the node to the MTU of now.
         before = uplink if self._uplink is None else replace(self._uplink, mtu=uplink.mtu)

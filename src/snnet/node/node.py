@@ -21,12 +21,12 @@ from snnet.core.uplinks import Uplink
 
 from . import noted
 from .call import Call, R
-from .calls.upkeep import Clear, Forward, Rebuild, Repair, differences
+from .calls.upkeep import Clear, Forward, Rebuild, Repair
 from .claims import WHOLE_NODE, Claims
+from .comparing import changed_inputs, compare
 from .deadline import CancelToken, Deadline, check_seconds
 from .drivers import Drivers
 from .engine import Engine
-from .host import HostView
 from .inputs import Inputs
 from .intents import Intents
 from .migration import take_over
@@ -34,8 +34,7 @@ from .news import Whole
 from .opening import DriverChoice, open_drivers
 from .results import Report
 from .sequences import next_epoch, note_epoch
-from .taken import taken_away
-from .uplinks import check_topology, find_site, stand_in
+from .uplinks import check_topology, find_site, stand_in, uplink_now
 
 T = TypeVar("T")
 
@@ -137,6 +136,21 @@ class Node(ABC, Generic[R]):
                 self._resources.push(taken.pop_all())
             return report
 
+    def follow_uplink(self) -> bool:
+        """Start again, as a new process would, if the uplink is not the one that was found.
+
+        Tunnels then have the address of now, and what depends on the uplink's name, network and
+        MTU fits it.  Returns whether it started again.  Raises Conflict, and changes nothing,
+        if no uplink can be used now.  No other call may change the node meanwhile.
+        """
+        deadline = self._deadline("follow_uplink", None, None)
+        before, intents = self.site.uplink, self._ready().intents
+        if uplink_now(before, self.config, self.owner, self._drivers, intents) == before:
+            return False
+        with Whole().telling() as whole, self._claims.hold(lambda _: WHOLE_NODE, deadline):
+            self._start_with(self._intents(), whole)
+        return True
+
     def _start(self, whole: Whole) -> Report:
         """Read what is on the host, and create the engine."""
         intents = self._intents()
@@ -163,6 +177,7 @@ class Node(ABC, Generic[R]):
         self._note(engine.inputs, site.uplink)
         report.healed = [*intents.damage, *moved, *report.healed]
         self._engine, self._no_site = engine, None
+        vars(self).pop("_layout", None)  # of a compute node: it follows from the site
         return report
 
     def _note(self, inputs: Inputs, uplink: Uplink) -> None:
@@ -306,24 +321,7 @@ class Node(ABC, Generic[R]):
                 f"{self._no_site}; {left} objects of {self.owner} are on this host, which "
                 f"{self.clearing} removes"
             ]
-        engine = self._ready()
-        if quick:
-            with engine.drafting(Repair(unreported=True), deadline, engine.listed()) as draft:
-                return list(differences(draft.plan))
-        with engine.drafting(Repair(wait=False), deadline, host := engine.listed()) as draft:
-            nouns, warnings = list(engine.records.nouns()), list(engine.records.warnings())
-        with engine.look(deadline):
-            return [
-                *draft.taken,
-                *taken_away(draft.plan, host, nouns),
-                *differences(draft.plan),
-                *warnings,
-                *host.recorded(),
-                *_inputs(engine, host),
-                *host.left_out(nouns),
-                *host.obstacles(),
-                *host.stopped(nouns),
-            ]
+        return compare(self._ready(), deadline, quick=quick)
 
     def repair(self, *, timeout: float | None = None, cancel: CancelToken | None = None) -> Report:
         """Make the kernel agree with the topology, and remove leftovers of this node.
@@ -334,7 +332,7 @@ class Node(ABC, Generic[R]):
         report = self._run(Repair(), timeout, cancel, limited=False)
         engine = self._ready()
         with engine.look() as host:
-            report.orphans += _inputs(engine, host)
+            report.orphans += changed_inputs(engine, host)
         return report
 
     def _clear(self, what: str, timeout: float | None, cancel: CancelToken | None) -> Report:
@@ -388,9 +386,3 @@ class Node(ABC, Generic[R]):
         """Return what the firewall driver has set, as text."""
         with self._ready().look():
             return self._drivers.firewall.dump()
-
-
-def _inputs(engine: Engine[Any], host: HostView) -> list[str]:
-    with engine.claims.lock:
-        records = engine.records.copy()
-    return list(host.changed_inputs(records))

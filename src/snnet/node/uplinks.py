@@ -9,6 +9,7 @@ from ipaddress import ip_interface
 from snnet.config import NetworkConfig, NetworkMode
 from snnet.contract import (
     Address,
+    Conflict,
     InvalidRequest,
     IPAddress,
     IPNetwork,
@@ -21,6 +22,7 @@ from snnet.contract.addresses import MTU_MIN
 from snnet.core import identity as ids
 from snnet.core.concentrators import LINK_LOCAL
 from snnet.core.identity import Owner
+from snnet.core.inputs import Seen, about_uplink
 from snnet.core.site import Site
 from snnet.core.tunnels import numbered_port
 from snnet.core.uplinks import Uplink, choose_uplink, find_uplinks, local_addresses
@@ -79,6 +81,30 @@ def find_site(
             field="mtu",
         )
     return uplinks, site
+
+
+def uplink_now(
+    before: Uplink, config: NetworkConfig, owner: Owner, drivers: Drivers, intents: Intents
+) -> Uplink:
+    """The uplink that a node would find now, which is the one of ``before`` while it is there.
+
+    Raises Conflict, which says what is wrong with that one, if no uplink can be used.  Lists the
+    host only where something has changed.
+    """
+    address = Address(link=before.link_name, address=before.address)
+    link, same = (drivers.backend.find(one) for one in (Link(name=before.link_name), address))
+    if isinstance(link, Link) and same is not None and link.index == before.index:
+        wrong = list(about_uplink(before, Seen.of([link, same])))
+        if not wrong:
+            return before
+    wrong = list(about_uplink(before, Seen.of(drivers.backend.snapshot({Link, Address}).values())))
+    try:
+        now = find_site(config, owner, drivers, intents)[1].uplink
+    except InvalidRequest as error:
+        raise Conflict("; ".join([*wrong, str(error)])) from error
+    if now == before and wrong:
+        raise Conflict("; ".join(wrong))
+    return now
 
 
 def _inside(config: NetworkConfig, owner: Owner, nouns: Iterable[Noun]) -> tuple[IPNetwork, ...]:
