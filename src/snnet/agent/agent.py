@@ -22,7 +22,7 @@ from .answering import Answering
 from .compute import ComputeRole, waiting
 from .drift import Drift
 from .hub import check_concentrators, usable_addresses, why_not_public
-from .membership import SESSION_TTL, Membership
+from .membership import SESSION_TTL, Membership, check_name
 from .mesh import Parts
 from .network import NetworkRole
 from .news import News
@@ -294,6 +294,7 @@ class Agent:
 
     def _begin(self) -> None:
         """Have a node that works, and say so."""
+        check_name(self.registry, self.node)
         if self.config.topology == "hub" and "compute" in self.roles:
             self.node.take_number(self._membership.number(self.config.node_number))
         self.node.init()

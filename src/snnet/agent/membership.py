@@ -18,6 +18,7 @@ from snnet.contract import (
     Conflict,
     Delete,
     Host,
+    Link,
     Put,
     Registry,
     Session,
@@ -26,6 +27,8 @@ from snnet.contract import (
     Stale,
 )
 from snnet.contract.registries import Write
+from snnet.core import identity as ids
+from snnet.node import ComputeNode
 from snnet.system.host import boot_id
 
 SESSION_TTL = 15.0
@@ -35,6 +38,26 @@ SESSION_TTL = 15.0
 def claim_of(node: str) -> str:
     """What the agent of a node claims on its host (``Host.claim``)."""
     return f"agent:{node}"
+
+
+def check_name(registry: Registry, node: ComputeNode) -> None:
+    """Raise ``Conflict`` if the host seems to be another node, of another name.
+
+    Then it has links of that node, whose agent is gone, and none of its own: what it would make
+    would collide with them.
+    """
+    links = node.backend.snapshot({Link}).values()
+    owners = {ids.owner_of(link) for link in links if isinstance(link, Link)}
+    if str(node.owner) in owners:
+        return
+    entries = registry.read(keys.NODES, keys.ALIVE).entries
+    for role, _, name in sorted(owner.partition(":") for owner in owners):
+        if role == node.role and keys.node(name) in entries and keys.alive(name) not in entries:
+            raise Conflict(
+                f"this host has the links of node {name!r}, whose agent is not running: if it is "
+                f"that node, set 'node: {name}' in its settings; if not, remove them with 'snnet "
+                f"host reset', and the node with 'snnet node forget {name}'"
+            )
 
 
 class Membership:

@@ -61,8 +61,8 @@ def status(cluster: Cluster, wait: bool, timeout: float, output: str) -> None:
 
 def _missing_agents(cluster: Cluster, objects: list[Wanted]) -> list[str]:
     """Which agents said that an object is ready, and may know no more whether it is."""
-    nodes = cluster.nodes()
-    found = (missing_agent(nodes, item) for item in objects)
+    nodes, placements = cluster.nodes(), cluster.placements()
+    found = (missing_agent(nodes, placements, item) for item in objects)
     return list(dict.fromkeys(filter(None, found)))
 
 
@@ -86,12 +86,12 @@ def _looks(cluster: Cluster, end: float) -> Any:
 
 
 def _show(cluster: Cluster, objects: list[Wanted], output: str) -> None:
-    nodes = cluster.nodes()
+    nodes, placements = cluster.nodes(), cluster.placements()
     problems = [
         {
             "kind": item.kind,
             **item.to_dict(),
-            "error": why_pending(nodes, item) if item.state == PENDING else item.error,
+            "error": why_pending(nodes, placements, item) if item.state == PENDING else item.error,
         }
         for item in objects
         if item.state != READY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -14,6 +14,9 @@ from snnet.cluster.documents import FAILED, PENDING, READY, Wanted
 from snnet.cluster.waiting import until
 
 from .output import doing, print_data
+
+Placements = Mapping[str, Mapping[str, Any]]
+"""Where each tenant's concentrator is: see :meth:`snnet.Cluster.placements`."""
 
 STARTING = 5.0
 """Seconds that an agent may need from "snnet agent &" to its first word in the registry."""
@@ -33,7 +36,7 @@ def finish(
         with doing(f"waiting for {made.title}"):
             made = cluster.wait(made, timeout)
     is_late = wait and made.state == PENDING
-    why = why_pending(cluster.nodes(), made) if is_late else made.error
+    why = why_pending(cluster.nodes(), cluster.placements(), made) if is_late else made.error
     _print(made, output, summary, _said(made, why, wait=wait, timeout=timeout))
     if wait and made.state != READY:
         sys.exit(1)
@@ -43,19 +46,24 @@ def _still_missing(cluster: Cluster, made: Wanted, timeout: float) -> str | None
     """Why nobody will carry out an object, although agents had time to start."""
     return until(
         cluster.registry,
-        (keys.NODES, keys.ALIVE),
-        lambda: missing_agent(cluster.nodes(), made),
+        (keys.NODES, keys.ALIVE, keys.CONCENTRATORS),
+        lambda: missing_agent(cluster.nodes(), cluster.placements(), made),
         lambda missing: missing is None,
         timeout,
     )
 
 
-def why_pending(nodes: Sequence[NodeInfo], made: Wanted) -> str | None:
+def why_pending(nodes: Sequence[NodeInfo], placements: Placements, made: Wanted) -> str | None:
     """Why an object that is pending stays so, or None."""
-    return made.error or missing_agent(nodes, made) or _problem(nodes, made)
+    return (
+        made.error
+        or missing_agent(nodes, placements, made)
+        or _problem(nodes, made)
+        or _left_behind(nodes, placements, made)
+    )
 
 
-def missing_agent(nodes: Sequence[NodeInfo], made: Wanted) -> str | None:
+def missing_agent(nodes: Sequence[NodeInfo], placements: Placements, made: Wanted) -> str | None:
     """Why nobody will carry out an object now, or None."""
     if isinstance(made, SecurityGroup):
         return None  # those who need it say so
@@ -64,10 +72,33 @@ def missing_agent(nodes: Sequence[NodeInfo], made: Wanted) -> str | None:
         if node is not None and node.alive:
             return None
         where = "this host" if made.node == socket.gethostname() else f"node {made.node!r}"
-        return f"no agent is running on {where}: start it with 'snnet agent'"
-    if any(node.alive and "network" in node.roles for node in nodes):
+        advice = "" if node is None else f"; {_renamed(node.name)}"
+        return f"no agent is running on {where}: start it with 'snnet agent'{advice}"
+    if not any(node.alive and "network" in node.roles for node in nodes):
+        return "no agent with the role 'network' is running: start one with 'snnet agent'"
+    if any(node.topology == "local" for node in nodes):  # others move concentrators by themselves
+        return _left_behind(nodes, placements, made)
+    return None
+
+
+def _left_behind(nodes: Sequence[NodeInfo], placements: Placements, made: Wanted) -> str | None:
+    """Whether the tenant's concentrator is on a node that nobody runs, and what helps."""
+    name = placements.get(made.tenant, {}).get("node")
+    if name is None or isinstance(made, Vnic | SecurityGroup):
         return None
-    return "no agent with the role 'network' is running: start one with 'snnet agent'"
+    if any(node.alive for node in nodes if node.name == name):
+        return None
+    return (
+        f"the concentrator of tenant {made.tenant!r} is on node {name!r}, where no agent is "
+        f"running: start it with 'snnet agent'; {_renamed(name)}"
+    )
+
+
+def _renamed(name: str) -> str:
+    return (
+        f"if its host has another name now, set 'node: {name}' in the agent's settings; if it is "
+        f"gone, 'snnet node forget {name}'"
+    )
 
 
 def _problem(nodes: Sequence[NodeInfo], made: Wanted) -> str | None:
