@@ -7,9 +7,11 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from snnet.core.identity import Owner
 from snnet.node.deadline import Deadline
 from snnet.node.outbox import Turn
 from snnet.node.sequences import Heard, next_epoch, note_epoch
+from snnet.system.host import RealHost
 from tests.node.test_intents import FullDisk
 from tests.node.world import FakeWorld, World, container, vm
 
@@ -126,18 +129,37 @@ def test_sequences_grow_also_across_restarts(world: World) -> None:
     assert len({epoch for epoch, _ in filter(None, seen)}) == 3
 
 
-def test_an_epoch_grows_when_the_clock_is_set_back(
-    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("clock", [1.0, 1e6, 1.8e9])
+def test_an_epoch_grows_whatever_the_clock_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: float
 ) -> None:
-    node = fake.node()
-    first = next_epoch(fake.kernel, node.owner)
-    monkeypatch.setattr(time, "time", lambda: 1.0)
-    assert next_epoch(fake.kernel, node.owner) == first
-    note_epoch(fake.kernel, node.owner, first)
-    assert next_epoch(fake.kernel, node.owner) == first + 1
-    fake.kernel.state.records.clear()  # a boot
-    monkeypatch.setattr(time, "time", lambda: first + 100.5)
-    assert next_epoch(fake.kernel, node.owner) == first + 100
+    """Also after a boot, of which a machine without a battery does not know when it is."""
+    owner, fake = Owner("cn", "cn-1"), snnet.FakeKernel()
+    with closing(RealHost(runtime=tmp_path / "run", state=tmp_path / "state")) as real:
+        for host in (fake, real):
+            first = next_epoch(host, owner)
+            note_epoch(host, owner, first)
+            assert next_epoch(host, owner) > first
+    monkeypatch.setattr(time, "time", lambda: clock)
+    booted = snnet.FakeKernel()
+    booted.state.lasting = fake.state.lasting
+    with closing(RealHost(runtime=tmp_path / "after", state=tmp_path / "state")) as real:
+        for host in (fake, booted, real):
+            again = next_epoch(host, owner)
+            assert again > first
+            note_epoch(host, owner, again)
+            assert next_epoch(host, owner) > again
+    assert next_epoch(snnet.FakeKernel(), owner) == int(clock), "a new machine"
+
+
+def test_an_epoch_needs_no_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A record that cannot be kept is what it is without one: the clock tells."""
+    (tmp_path / "state").write_text("")
+    with closing(RealHost(runtime=tmp_path / "run", state=tmp_path / "state")) as host:
+        monkeypatch.setattr(time, "time", lambda: 7.0)
+        assert next_epoch(host, Owner("cn", "cn-1")) == 7
+        note_epoch(host, Owner("cn", "cn-1"), 7)
+        assert next_epoch(host, Owner("cn", "cn-1")) == 8
 
 
 def event(

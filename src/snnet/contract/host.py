@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +123,13 @@ class Host(ABC):
         """Return what such a document has, as it was written last; the caller may change it."""
         with self.record(name) as document:
             return copy.deepcopy(document)
+
+    def lasting(self, name: str) -> AbstractContextManager[dict[str, Any]]:
+        """Return such a document of the machine, for all its namespaces, which outlives a reboot.
+
+        It is empty each time where the host has no place for it, as by default.
+        """
+        return nullcontext({})
 
     @abstractmethod
     def journal(self, name: str) -> Journal:

@@ -24,17 +24,27 @@ _SPARE = 1000
 def next_epoch(host: Host, owner: Owner) -> int:
     """A number greater than every one that was recorded.
 
-    It is the time in seconds, or one more than the last: the record ends with the
-    namespace, and after a reboot the clock alone tells what is later.
+    It is the time in seconds, or one more than the last: the clock may have been set back, and
+    that of a machine without a battery begins in 1970 at every boot.  Where nothing outlives a
+    reboot, then the clock alone tells what is later.
     """
-    before, now = host.recorded(EPOCHS).get(str(owner)), int(time.time())
-    return max(before + 1, now) if isinstance(before, int) else now
+    known = [host.recorded(EPOCHS).get(str(owner))]
+    with contextlib.suppress(SnnetError), host.lasting(EPOCHS) as record:
+        known.append(record.get(str(owner)))
+    return max([int(time.time()), *(epoch + 1 for epoch in known if isinstance(epoch, int))])
 
 
 def note_epoch(host: Host, owner: Owner, epoch: int) -> None:
-    """Record an epoch, before an event of it is told."""
+    """Record an epoch, before an event of it is told.
+
+    That of a compute node also for the time after a reboot, where the host can: the others tell
+    no events.
+    """
     with host.record(EPOCHS) as record:
         record[str(owner)] = epoch
+    if owner.role == "cn":
+        with contextlib.suppress(SnnetError), host.lasting(EPOCHS) as record:
+            record[str(owner)] = epoch
 
 
 class Heard:

@@ -38,6 +38,8 @@ from .users import CAP_NET_ADMIN, has_capability
 _RECORD_PATIENCE = 30.0
 """Seconds to wait for a record.  A node that holds it writes only a few sysctls."""
 
+_STATE = Path("/var/lib/snnet")
+
 
 class RealHost(Host):
     """A network namespace of the running kernel; see :class:`snnet.contract.Host`.
@@ -45,8 +47,10 @@ class RealHost(Host):
     ``netns`` is the name of a namespace under /run/netns, a path, a descriptor (which
     the caller keeps), or None for the namespace of the calling thread.  ``owner`` is the
     role and id of the node ("cn:cn-1").  ``runtime`` is for tests; the default is
-    /run/snnet if the process may write to /run, else $XDG_RUNTIME_DIR/snnet.  Opening a
-    host changes nothing: the directory is created on first use.
+    /run/snnet if the process may write to /run, else $XDG_RUNTIME_DIR/snnet.  ``state`` has what
+    outlives a reboot: by default /var/lib/snnet, or nothing if ``runtime`` is given or the
+    process may not write there.  Opening a host changes nothing: directories are created on
+    first use.
 
     Raises ``InvalidRequest`` if ``netns`` is not a network namespace, or ``owner`` cannot
     be part of a file name.
@@ -59,10 +63,12 @@ class RealHost(Host):
         owner: str = "cn:test",
         networks: Iterable[IPNetwork] = (),
         runtime: Path | None = None,
+        state: Path | None = None,
     ) -> None:
         self.owner = _file_name(owner, "owner")
         self.networks = tuple(networks)
         self._runtime = runtime
+        self._state = state or (_STATE if runtime is None else None)
         fd = open_netns(netns)
         number = netns_id(fd)
         self.netns = Netns(number, f"network namespace {number.partition(':')[2]}", fd)
@@ -119,6 +125,21 @@ class RealHost(Host):
         if isinstance(stored, dict) and isinstance(document, dict) and self._is_current(stored):
             return document
         return super().recorded(name)
+
+    @contextlib.contextmanager
+    def lasting(self, name: str) -> Iterator[dict[str, Any]]:
+        """See :meth:`snnet.contract.Host.lasting`.  A damaged file is put aside."""
+        folder = self._state
+        if folder is None or os.geteuid() != 0 or not os.access(folder.parent, os.W_OK):
+            yield {}
+            return
+        path = private_directory(folder, 0o755) / f"{_file_name(name, 'name')}.json"
+        with locked(path.with_suffix(".lock"), _RECORD_PATIENCE, f"the record {name!r}"):
+            before = read_document(path)
+            document = copy.deepcopy(before)
+            yield document
+            if document != before:
+                write_document(path, document)
 
     def _record(self, name: str) -> Path:
         return self.runtime / f"record-{_file_name(name, 'name')}-{self._file_id}.json"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from ipaddress import ip_interface
 from typing import Any
 
@@ -236,14 +236,11 @@ class FakeKernel(FakeDriver, Host):
 
     # -- as a host -------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def record(self, name: str) -> Iterator[dict[str, Any]]:
-        with self.state.lock:
-            document = copy.deepcopy(self.state.records.get(name, {}))
-            yield document
-            self.state.records.pop(name, None)
-            if document:
-                self.state.records[name] = document
+    def record(self, name: str) -> AbstractContextManager[dict[str, Any]]:
+        return self.state.document(self.state.records, name)
+
+    def lasting(self, name: str) -> AbstractContextManager[dict[str, Any]]:
+        return self.state.document(self.state.lasting, name)
 
     def journal(self, name: str) -> Journal:
         return FakeJournal(self.state, name)

@@ -6,8 +6,11 @@ elsewhere (``links.py``, ``addresses.py`` ...).
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import threading
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -76,6 +79,8 @@ class State:
         self.leases: dict[Key, DhcpLease] = {}
         """The leases that guests took from the scopes here."""
         self.records: dict[str, dict[str, Any]] = {}
+        self.lasting: dict[str, dict[str, Any]] = parent.lasting if parent else {}
+        """Records of the machine; give them to a kernel that stands for its next boot."""
         self.journals: dict[str, list[str]] = {}
         self.children: dict[str, State] = {}
         """The other namespaces of the host, by name."""
@@ -87,6 +92,16 @@ class State:
         """Held by drivers during an operation or a snapshot."""
         self._watches: list[FakeWatch] = []
         self._last_index = 0
+
+    @contextlib.contextmanager
+    def document(self, documents: dict[str, dict[str, Any]], name: str) -> Iterator[dict[str, Any]]:
+        """Yield one of the records, and keep what the block makes of it."""
+        with self.lock:
+            document = copy.deepcopy(documents.get(name, {}))
+            yield document
+            documents.pop(name, None)
+            if document:
+                documents[name] = document
 
     # -- links -----------------------------------------------------------------
 
