@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from dataclasses import FrozenInstanceError, fields, replace
+from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -268,3 +269,28 @@ def test_what_was_equal_once_hides_no_difference() -> None:
         assert not one.is_like(Bridge(name="t", mtu=1500))
     assert pickle.loads(pickle.dumps(one)) == one == copy.deepcopy(one)
     assert not replace(one, mtu=1400).is_like(same)
+
+
+def classes_in(kind: Any) -> Iterator[type]:
+    """The classes in the type of a field."""
+    if isinstance(kind, type):
+        yield kind
+    for inner in get_args(kind):
+        yield from classes_in(inner)
+
+
+def nouns(kind: type[Noun] = Noun) -> Iterator[type[Noun]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from nouns(one)
+
+
+def test_what_nouns_are_made_of_is_text_for_people() -> None:
+    """Lines for people contain nouns and values of their fields, never as Python writes them."""
+    found: set[type] = {*nouns()}
+    for kind in nouns():
+        for hint in get_type_hints(kind).values():
+            found |= {one for one in classes_in(hint) if is_dataclass(one)}
+    assert {DhcpEntry, DhcpScope} < found
+    without = [kind for kind in found if not any("__str__" in vars(one) for one in kind.mro()[:-1])]
+    assert without == []

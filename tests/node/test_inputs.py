@@ -156,10 +156,23 @@ def test_what_an_object_does_not_say_of_itself_is_named_where_it_differs(fake: F
     other = replace(scope, entries=(first, third))
     assert server.apply([Change(other, scope)]).error is None
     assert cnci.verify() == [
-        f"different: {scope}: entries {first} {third}, should be: entries {first} {second}"
+        f"different: {scope}: entries 10.1.0.50 for 02:00:00:00:00:50 10.1.0.52 for "
+        "02:00:00:00:00:51, should be: entries 10.1.0.50 for 02:00:00:00:00:50 10.1.0.51 for "
+        "02:00:00:00:00:51"
     ]
     cnci.repair()
     assert cnci.verify() == []
+    for number in range(60, 69):
+        cnci.dhcp(SUBNET).add_entry(f"10.1.0.{number}", f"02:00:00:00:00:{number}", "a")
+    scope = server.find(scope_on(bridge))
+    assert isinstance(scope, DhcpScope)
+    last = replace(scope.entries[-1], address=third.address)
+    other = replace(scope, entries=(*scope.entries[:-1], last))
+    assert server.apply([Change(other, scope)]).error is None
+    assert cnci.verify() == [
+        f"different: {scope}: entries 10.1.0.52 for 02:00:00:00:00:68 a and 10 that both have, "
+        "should be: entries 10.1.0.68 for 02:00:00:00:00:68 a and 10 that both have"
+    ]
 
 
 def test_a_renamed_uplink_is_named(real: World) -> None:

@@ -42,6 +42,10 @@ class DhcpEntry:
         """Plain data for JSON."""
         return {"mac": self.mac, "address": str(self.address), "hostname": self.hostname}
 
+    def __str__(self) -> str:
+        name = f" {self.hostname}" if self.hostname else ""
+        return f"{self.address} for {self.mac}{name}"
+
 
 @frozen()
 class DhcpScope(Owned):

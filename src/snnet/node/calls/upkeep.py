@@ -15,6 +15,7 @@ from snnet.contract import (
     Address,
     Announcement,
     Change,
+    Inside,
     InvalidRequest,
     Key,
     Link,
@@ -44,6 +45,9 @@ from ..host import HostView
 from ..results import Event, Report
 from ..spaces import cut_off, without_taken
 from ..taken import lost_alias, misnamed
+
+_BOTH_MAX = 4
+"""Values of a list that are printed though both sides have them."""
 
 
 @dataclass(slots=True)
@@ -349,11 +353,29 @@ def difference(old: Noun, noun: Noun) -> str:
         return f"different: {old.kind} {old.name}: {_settings(old)}"
     if str(old) != str(noun):
         return f"different: {old}, should be: {noun}"
+    if isinstance(old, Inside) and isinstance(noun, Inside):
+        return f"{difference(old.what, noun.what)}, in namespace {noun.namespace.name}"
     names = sorted(noun.differences(old))
+    pairs = [_apart(getattr(old, name), getattr(noun, name)) for name in names]
     was, wanted = (
-        ", ".join(f"{name} {_shown(getattr(one, name))}" for name in names) for one in (old, noun)
+        ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
+        for values in zip(*pairs, strict=True)
     )
     return f"different: {noun}: {was}, should be: {wanted}"
+
+
+def _apart(was: object, wanted: object) -> tuple[str, str]:
+    """Two values of a field as text; of long lists without what both have, which is counted."""
+    if isinstance(was, tuple) and isinstance(wanted, tuple):
+        both = {*was} & {*wanted}
+        if len(both) > _BOTH_MAX:
+            rest = f"and {len(both)} that both have"
+            return _own(was, both, rest), _own(wanted, both, rest)
+    return _shown(was), _shown(wanted)
+
+
+def _own(values: tuple[object, ...], both: Collection[object], rest: str) -> str:
+    return f"{_shown(tuple(one for one in values if one not in both))} {rest}"
 
 
 def _settings(link: Link) -> str:
@@ -363,4 +385,7 @@ def _settings(link: Link) -> str:
 
 
 def _shown(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    """Return a value as people say it."""
+    if isinstance(value, tuple):
+        return " ".join(map(_shown, value)) or "none"
+    return {"None": "none", "True": "yes", "False": "no"}.get(str(value), str(value))
