@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from snnet.cluster import keys
-from snnet.contract import Put, Remove
+from snnet.contract import Delete, Put, Remove
 
 from .cloud import Cloud
 from .conftest import FakeHost
@@ -120,3 +122,40 @@ def test_a_group_keeps_what_it_has(peopled: FakeHost) -> None:
     assert [str(rule) for rule in host.agent.node.topology().groups[0].rules] == [
         "in tcp 81 from anybody"
     ]
+
+
+GOOD = {"vnic": "v1", "mac": "02:00:0a:01:00:02", "node": "host-1"}
+CLAIMS = {
+    "no mac": ("10.1.0.2", {"vnic": "v1", "node": "host-1"}),
+    "no such mac": ("10.1.0.2", {**GOOD, "mac": "zz"}),
+    "no address": ("10.1.0.2x", GOOD),
+    "address of another network": ("10.9.0.2", GOOD),
+    "address of the gateway": ("10.1.0.1", GOOD),
+}
+
+
+@pytest.mark.parametrize(("address", "document"), CLAIMS.values(), ids=CLAIMS)
+def test_a_damaged_claim_of_an_address_is_named_and_harms_its_guest_alone(
+    peopled: FakeHost, address: str, document: Any
+) -> None:
+    """Its network says what to do, and so does what leads to the guest; others are served."""
+    host, claim = peopled, f"{keys.addresses('default', 'web')}{address}/"
+    host.registry.commit([Delete(f"{keys.addresses('default', 'web')}10.1.0.2/")])
+    host.registry.commit([Put(claim, document)])
+    host.cluster.create_vnic("v9", network="web", ip="10.1.0.9")
+    host.settle()
+    said = f"the claim of {address} in the registry is damaged ("
+    assert error(host, "network", "web").startswith(said)
+    assert "create it again" in error(host, "network", "web")
+    assert host.agent.status()["problem"] is None
+    assert host.cluster.get_vnic("default", "v9").state == "ready"
+    (cnci,) = (one for tenant, one in host.agent._network.running.items() if tenant == "default")
+    assert cnci.dhcp("10.1.0.0/24").running
+    assert cnci.verify() == []
+    assert error(host, "forward", "tcp-80").startswith(said)
+    assert error(host, "public-ip", "192.0.2.50").startswith(said)
+    host.cluster.delete_vnic("default", "v1", force=True)
+    host.registry.commit([Delete(claim)])
+    host.cluster.create_vnic("v1", network="web")
+    host.settle()
+    assert set(host.states().values()) == {"ready"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
+from snnet.checks import check_mac
 from snnet.cluster import Forward, Network, PublicIp, SecurityGroup, Vnic, keys
 from snnet.cluster.documents import Wanted
 from snnet.cluster.problems import DAMAGED, check_document
@@ -15,6 +16,7 @@ from snnet.cluster.views import read_placements
 from snnet.config import NetworkConfig, VnicConfig
 from snnet.contract import DhcpEntry, Document, Entry, InvalidRequest, IPAddress, Reading
 from snnet.contract.addresses import is_host_name
+from snnet.contract.dhcp import is_guest_address
 from snnet.core.concentrators import Concentrator
 from snnet.core.far_ends import check_other
 from snnet.core.groups import Group, GroupId
@@ -51,6 +53,8 @@ class TenantWanted:
     """The addresses of each VNIC, wherever it is, by their IP version."""
     macs: dict[tuple[str, str, int], tuple[int, str]] = field(default_factory=dict, compare=False)
     """Since when (revision) which VNIC has a MAC of a network and IP version."""
+    missed: dict[str, str] = field(default_factory=dict)
+    """The VNICs whose claims of addresses are damaged, and what is wrong."""
     clashes: dict[Id, str] = field(default_factory=dict)
     """What is wrong with networks that work for most of their guests."""
     refused: dict[Id, str] = field(default_factory=dict)
@@ -258,12 +262,16 @@ def _tenants(
         except DAMAGED as error:
             if prefix not in _KINDS:
                 _log.warning("%s is left out: %r", key, error)
+                if prefix == keys.ADDRESSES and len(names) == 3:
+                    reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+                    _miss(tenant, names, entry.document.get("vnic"), reason)
                 continue
             damaged[_KINDS[prefix], names[0], names[-1]] = (entry.revision, str(error))
             if prefix == keys.NETWORKS:
                 # Without it the gateway of its guests would be taken away.
                 tenant.waits_for = _unreadable("network", names[-1])
     for item in found.values():
+        _leave_out(item)
         item.refused = _refused(item, config)
     return {tenant: item for tenant, item in found.items() if item.networks or item.waits_for}
 
@@ -290,9 +298,36 @@ def _gather(tenant: TenantWanted, prefix: str, names: Sequence[str], entry: Entr
             _, network, text = names
             address, name = ip_address(text), str(document["vnic"])
             hostname = name.lower() if is_host_name(name) and not name.isdigit() else None
-            lease = DhcpEntry(mac=str(document["mac"]), address=address, hostname=hostname)
+            mac = check_mac(document["mac"], "mac")
+            lease = DhcpEntry(mac=mac, address=address, hostname=hostname)
             _lend(tenant, network, lease, (revision, name))
             tenant.guests.setdefault(name, {})[address.version] = address
+
+
+def _miss(tenant: TenantWanted, names: Sequence[str], vnic: object, reason: str) -> None:
+    """Say on the network, and on what leads to the guest, that a guest's claim is damaged."""
+    _, network, address = names
+    whose = f"vnic {vnic!r}" if isinstance(vnic, str) else "the vnic that has it"
+    said = (
+        f"the claim of {address} in the registry is damaged ({reason}), so that its guest may get "
+        f"no address by DHCP: delete {whose}, and create it again"
+    )
+    tenant.clashes.setdefault(("network", tenant.tenant, network), said)
+    tenant.missed[str(vnic)] = said
+
+
+def _leave_out(tenant: TenantWanted) -> None:
+    """Leave out claims of addresses that are no guest's: with them no guest would be served."""
+    for network in tenant.networks:
+        entries = tenant.entries.get(network.name, [])
+        for entry in tuple(entries):
+            if any(is_guest_address(entry.address, subnet) for subnet in network.subnet):
+                continue
+            entries.remove(entry)
+            place = (network.name, entry.mac, entry.address.version)
+            names, name = (tenant.tenant, network.name, str(entry.address)), tenant.macs[place][1]
+            _miss(tenant, names, name, f"it is no guest's address of {network.title}")
+            tenant.guests.pop(name, None)
 
 
 def _lend(tenant: TenantWanted, network: str, lease: DhcpEntry, holder: tuple[int, str]) -> None:
@@ -340,7 +375,7 @@ def _refused(tenant: TenantWanted, config: NetworkConfig) -> dict[Id, str]:
     """What of a tenant's rules cannot be had, and why."""
     rules: list[Forward | PublicIp] = [*tenant.forwards, *tenant.public_ips]
     refused = {
-        id_of(item): f"there is no vnic {item.to!r}"
+        id_of(item): tenant.missed.get(item.to, f"there is no vnic {item.to!r}")
         for item in rules
         if item.to not in tenant.guests
     }
