@@ -11,7 +11,7 @@ import pytest
 from snnet import NetworkConfig
 from snnet.cluster import keys
 from snnet.cluster.mirror import Mirror
-from snnet.contract import Namespace, Remove, Unavailable
+from snnet.contract import InvalidRequest, Namespace, Put, Remove, Unavailable
 
 from .cloud import CONFIG, MESH, OUTSIDE, Cloud, other
 
@@ -64,7 +64,14 @@ def test_nothing_is_left_after_everything_is_deleted(cloud: Cloud) -> None:
 def test_an_mtu_that_does_not_fit_leaves_the_guests_as_they_are(cloud: Cloud) -> None:
     """The network says so, and VNICs elsewhere too: their hosts may carry less than its own."""
     cloud.furnish()
-    cloud.cluster.update_network("acme", "web", mtu=9000)
+    with pytest.raises(InvalidRequest, match="9000 is more than the compute nodes carry") as caught:
+        cloud.cluster.update_network("acme", "web", mtu=9000)
+    assert caught.value.field == "mtu"
+    with pytest.raises(InvalidRequest, match="which is at most 1450: lower it, or raise"):
+        cloud.cluster.create_network("db", tenant="acme", subnet="10.2.0.0/24", mtu=1451)
+    key = keys.network("acme", "web")
+    document = cloud.registry.read(key).entries[key].document
+    cloud.registry.commit([Put(key, {**document, "mtu": 9000})])  # before an uplink was changed
     cloud.settle()
     network = cloud.cluster.get_network("acme", "web")
     assert (network.state, network.error) == ("failed", "mtu: 9000 is not from 68 to 1450")

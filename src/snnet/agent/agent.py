@@ -97,13 +97,9 @@ class Agent:
             opened.callback(self._answering.close)
             self._statuses = Statuses(self.registry, node_id)
             self._compute = ComputeRole(self.node)
+            host, topology = self.node.backend.host, config.topology
             self._membership = Membership(
-                self.registry,
-                node_id,
-                self.node.backend.host,
-                self.roles,
-                config.topology,
-                session_ttl,
+                self.registry, node_id, host, self.roles, topology, session_ttl
             )
             self._origin = Origin(self.registry, self.node)
             inside = inside_opener(self.node, config, drivers, dhcp)
@@ -271,7 +267,11 @@ class Agent:
             self._mirror.refresh(0)
             self._origin.reading(self._mirror)
             self._begin()
-        self._follow_uplink()
+        problem = self._uplink.problem
+        if self._uplink.follow():
+            self._start_again()
+        if self._uplink.problem != problem:  # objects say it, or say it no more
+            self._due = 0.0
         if self._due <= time.monotonic():
             self._reconcile()
             # A failed round is tried again; until then a look for drift alone proves nothing.
@@ -304,16 +304,8 @@ class Agent:
             addresses = None if alone else usable_addresses(self.node, self.config)
             self._placer = Placer(self.registry, self.node_id, addresses)
         self._ready = True
-        self._membership.compute_ip = str(self.node.compute_ip)
+        self._membership.learn(self.node.site)
         self._membership.register()
-
-    def _follow_uplink(self) -> None:
-        """Use the uplink that the host has by now; objects say if it has none."""
-        problem = self._uplink.problem
-        if self._uplink.follow():
-            self._start_again()
-        if self._uplink.problem != problem:
-            self._due = 0.0
 
     def _start_again(self) -> None:
         """Do what another agent would do, which takes the host over: know nothing, and begin."""

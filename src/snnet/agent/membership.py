@@ -28,6 +28,7 @@ from snnet.contract import (
 )
 from snnet.contract.registries import Write
 from snnet.core import identity as ids
+from snnet.core.site import Site
 from snnet.node import ComputeNode
 from snnet.system.host import boot_id
 
@@ -89,6 +90,7 @@ class Membership:
         self._claimed = 0
         """The revision of the claim of that number."""
         self.compute_ip: str | None = None
+        self.mtu: int | None = None
         self.problem: str | None = None
         """What prevents the agent from doing its work, for others to see."""
         self._told: str | None = None
@@ -97,6 +99,10 @@ class Membership:
         self._is_claimed = False
         self._said: object = None
         """What the registry has of the node, by the last answer."""
+
+    def learn(self, site: Site) -> None:
+        """Take in what others must know of the node; ``register`` writes it."""
+        self.compute_ip, self.mtu = str(site.ip), site.mtu
 
     def connect(self, mirror: Mirror, *, at_once: bool = False) -> bool:
         """Be registered, with what is known by now, and alive: renew the session when due.
@@ -122,7 +128,7 @@ class Membership:
         except (SessionLost, Stale):
             self._session = None
         is_new = self._session is None
-        if is_new or self._said != (self.compute_ip, self._number):
+        if is_new or self._said != (self.compute_ip, self._number, self.mtu):
             self.register()
         return is_new
 
@@ -178,6 +184,7 @@ class Membership:
             topology=self._topology,
             compute_ip=self.compute_ip,
             number=self._number,
+            mtu=self.mtu,
             # Somebody else's word: a restart does not take it back.
             draining=bool(known and known.document.get("draining")),
             version=snnet.__version__,
@@ -191,7 +198,7 @@ class Membership:
         )
         replaced, self._session = self._session, session
         self._renew_at = time.monotonic() + self._ttl / 3
-        self._said, self._told = (info.compute_ip, info.number), self.problem
+        self._said, self._told = (info.compute_ip, info.number, info.mtu), self.problem
         if replaced is not None:
             with contextlib.suppress(SnnetError):
                 replaced.close()

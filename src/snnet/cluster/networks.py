@@ -13,6 +13,7 @@ from . import keys, store, stored
 from .claims import Claim, key_claim
 from .documents import SUBNET_KEY_MAX, Network
 from .drafts import Draft, check_same, seen
+from .views import read_nodes
 
 
 def read_network(reading: Reading, tenant: str, name: str) -> Network | None:
@@ -43,6 +44,7 @@ def creation_reads(wanted: Network) -> list[str]:
         f"{keys.NETWORKS}{wanted.tenant}/",
         keys.fence(wanted.tenant),
         keys.TUNNEL_KEYS,
+        keys.NODES,
     ]
 
 
@@ -62,6 +64,7 @@ def creation(
         check_same(old, wanted, given)
         return Draft(old)
     check_mtu(wanted, wanted.mtu)
+    _check_carried(wanted, reading)
     _check_overlaps(wanted, reading)
     made = replace(wanted, key=_free_key(wanted, reading, reserved))
     assert made.key is not None
@@ -81,6 +84,18 @@ def creation(
 def check_mtu(network: Network, mtu: int | None) -> None:
     """InvalidRequest if a network's families need a higher MTU, of itself or of a VNIC on it."""
     check_mtu_limit(mtu, MTU_MAX, lowest_mtu(network.subnet))
+
+
+def _check_carried(wanted: Network, reading: Reading) -> None:
+    """InvalidRequest for an MTU that no compute node carries, if all of them say what they do."""
+    found = [node.mtu for node in read_nodes(reading) if "compute" in node.roles]
+    limits = [mtu for mtu in found if mtu is not None]
+    if wanted.mtu is not None and limits and limits == found and wanted.mtu > max(limits):
+        raise InvalidRequest(
+            f"{wanted.mtu} is more than the compute nodes carry, which is at most {max(limits)}: "
+            "lower it, or raise the MTU of their uplinks",
+            field="mtu",
+        )
 
 
 def _check_overlaps(wanted: Network, reading: Reading) -> None:
@@ -178,5 +193,7 @@ def _found(reading: Reading, tenant: str, name: str) -> tuple[str, Entry, Networ
 def update(old: Network, new: Network, reading: Reading) -> Draft[Network]:
     """Write a network with other values."""
     check_mtu(new, new.mtu)
+    if new.mtu != old.mtu:
+        _check_carried(new, reading)
     key = keys.network(new.tenant, new.name)
     return Draft(new, [Put(key, new.document())], {key: old.revision})

@@ -15,7 +15,8 @@ class NodeInfo:
 
     ``alive`` says whether its agent renews its session.  A node whose agent is gone keeps
     its data plane, and its documents.  ``number`` is that of its tunnels, if it has some.
-    ``problem`` is what its agent says that prevents it from doing its work.
+    ``mtu`` is the highest that its guests can have (bytes), if it is known, and ``problem`` what
+    its agent says that prevents it from doing its work.
     """
 
     name: str
@@ -23,6 +24,7 @@ class NodeInfo:
     topology: str = "hub"
     compute_ip: str | None = None
     number: int | None = None
+    mtu: int | None = None
     draining: bool = False
     version: str = ""
     alive: bool = False
@@ -70,5 +72,6 @@ class NodeInfo:
 
 
 _NODE_FIELDS: dict[str, type] = {
-    "topology": str, "compute_ip": str, "number": int, "draining": bool, "version": str,
+    "topology": str, "compute_ip": str, "number": int, "mtu": int, "draining": bool,
+    "version": str,
 }  # fmt: skip

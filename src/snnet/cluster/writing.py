@@ -181,6 +181,8 @@ class Writer:
             reads = [keys.vnic_name(tenant, target)] if target else security.reads(new)
             if isinstance(new, Vnic):
                 reads = vnics.update_reads(new)
+            if isinstance(new, Network):
+                reads = [keys.NODES]
             return write(old, new, self.registry.read(*reads))
 
         return carry_out(self.registry, decide)
