@@ -52,7 +52,6 @@ def test_a_loopback_of_another_namespace_is_left_out(
     _host(files, f"nameserver {loopback}\nnameserver 192.0.2.53\n")
     found = resolvers.name_servers(fd)
     assert (found.asked, found.left_out) == (("192.0.2.53",), (loopback,))
-    assert found.text == "nameserver 192.0.2.53\n"
     _host(files, f"nameserver {loopback}\n")
     assert resolvers.name_servers(fd).asked == ()
     (files / "upstream").write_text("nameserver 127.0.0.1\nnameserver 198.51.100.53\n")

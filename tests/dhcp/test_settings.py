@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from snnet.contract import DhcpEntry, DhcpScope, InvalidRequest
-from snnet.dhcp import settings
+from snnet.dhcp import resolvers, settings
 from snnet.dhcp.account import Account
 from snnet.dhcp.dnsmasq import Dnsmasq
 from snnet.dhcp.record import ScopeRecord
@@ -98,8 +98,9 @@ def test_name_servers_come_from_resolv_conf() -> None:
         "# nameserver 192.0.2.1\nsearch example\nnameserver 192.0.2.2\n"
         "nameserver 2001:db8::53 # ours\nnameserver fe80::1%eth0\nnameserver nonsense\nnameserver\n"
     )
-    assert settings.servers(text) == "server=192.0.2.2\nserver=2001:db8::53\n"
-    assert settings.servers("") == ""
+    found = list(resolvers.parse(text))
+    assert settings.servers(found) == "server=192.0.2.2\nserver=2001:db8::53\n"
+    assert settings.servers([]) == ""
 
 
 LEASES = """\

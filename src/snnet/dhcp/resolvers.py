@@ -33,11 +33,6 @@ class NameServers:
     left_out: tuple[str, ...]
     path: Path
 
-    @property
-    def text(self) -> str:
-        """Those to ask, as resolv.conf(5)."""
-        return "".join(f"nameserver {server}\n" for server in self.asked)
-
 
 def name_servers(netns: int) -> NameServers:
     """Return the name servers of a namespace (a descriptor); raises ``OSError``.

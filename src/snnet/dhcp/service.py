@@ -351,7 +351,7 @@ class Service:
         return {
             settings.HOSTS: settings.hosts(scope),
             settings.NAMES: settings.names(scope),
-            settings.SERVERS: settings.servers(found.text),
+            settings.SERVERS: settings.servers(found.asked),
         }
 
     def _is_contradicted(self, scope: DhcpScope, old: DhcpScope) -> bool:

@@ -7,7 +7,7 @@ change; everything else is in files that dnsmasq reads again on SIGHUP.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from socket import inet_ntoa
@@ -17,7 +17,6 @@ from snnet.contract.addresses import IPV4_MAC, gateway_of, is_address, of_family
 from snnet.contract.dhcp import check_scope, new_entries
 
 from .account import Account
-from .resolvers import parse
 
 HOSTS, NAMES, SERVERS, LEASES, PID = "hosts", "names", "servers", "leases", "pid"
 """The files of dnsmasq in the folder of a scope."""
@@ -149,13 +148,9 @@ def names(scope: DhcpScope) -> str:
     )
 
 
-def servers(resolv_conf: str, *, loopback: bool = True) -> str:
-    """Return the text for ``--servers-file``: the name servers in resolv.conf(5).
-
-    Without ``loopback``, those on a loopback address are left out.
-    """
-    found = (one for one in parse(resolv_conf) if loopback or not ip_address(one).is_loopback)
-    return "".join(f"server={server}\n" for server in found)
+def servers(addresses: Iterable[str]) -> str:
+    """Return the text for ``--servers-file``."""
+    return "".join(f"server={server}\n" for server in addresses)
 
 
 def held_leases(text: str, scope: DhcpScope) -> Iterator[DhcpLease]:
