@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from snnet.cluster import keys
+from snnet.cluster.claims import Id, id_of
 from snnet.contract import Conflict, Document, SnnetError
 from snnet.core.addressing import check_subnets
 from snnet.core.groups import group_thing
@@ -22,7 +23,7 @@ from snnet.node.results import ReconciledItem
 from .mesh import Gateways, Parts, announced
 from .requests import concentrator_config
 from .statuses import Said
-from .wanted import HostWanted, Id, TenantWanted, id_of
+from .wanted import HostWanted, TenantWanted
 
 PATIENCE = 600.0
 """Seconds for one reconcile.  Each of its calls is whole, so an end in between harms nothing."""

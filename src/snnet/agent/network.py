@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 
+from snnet.cluster.claims import id_of
 from snnet.contract import Driver, InvalidRequest, SnnetError
 from snnet.core.addressing import written
 from snnet.core.concentrators import Concentrator
@@ -17,7 +18,7 @@ from snnet.node.results import ReconciledItem
 from . import requests
 from .compute import PATIENCE
 from .statuses import Said, wait_after
-from .wanted import TenantWanted, id_of
+from .wanted import TenantWanted
 
 _log = logging.getLogger("snnet.agent")
 

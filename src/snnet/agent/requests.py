@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from snnet.cluster import Network
+from snnet.cluster.claims import id_of
 from snnet.cluster.documents import plain
 from snnet.core.local_requests import ConcentratorConfig, HostForward, LocalSubnet
 from snnet.core.requests import lowest_mtu
 from snnet.core.wanted import Subnet
 
-from .wanted import TenantWanted, id_of
+from .wanted import TenantWanted
 
 
 def tunnel_key(network: Network) -> int:

@@ -10,11 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from snnet.cluster import keys
+from snnet.cluster.claims import Id
 from snnet.cluster.documents import FAILED, PENDING, READY
 from snnet.contract import COMMIT_MAX, Delete, Document, Put, Registry
 from snnet.contract.registries import Write
-
-from .wanted import Id
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 """Seconds before a failed object is tried again: doubled after each failure, up to the longest."""

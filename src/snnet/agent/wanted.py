@@ -10,6 +10,7 @@ from typing import Any
 
 from snnet.checks import check_mac
 from snnet.cluster import Forward, Network, PublicIp, SecurityGroup, Vnic, keys
+from snnet.cluster.claims import Id, id_of
 from snnet.cluster.documents import Wanted
 from snnet.cluster.problems import DAMAGED, check_document
 from snnet.cluster.views import read_placements
@@ -26,13 +27,6 @@ from .groups import needed_groups
 from .settings import ROLES
 
 _log = logging.getLogger("snnet.agent")
-
-Id = tuple[str, str, str]
-"""Kind, tenant and name of an object."""
-
-
-def id_of(wanted: Wanted) -> Id:
-    return (wanted.kind, wanted.tenant, wanted.name)
 
 
 @dataclass(slots=True)

@@ -253,7 +253,7 @@ class Cluster:
     ) -> PublicIp:
         """Give a public address to a VNIC.  Raises ``Conflict`` if another VNIC has it."""
         fields = _arguments(tenant=tenant, address=address, to=to)
-        return self._writer.public_ip(PublicIp(**fields), frozenset(fields))
+        return self._writer.public_ip(PublicIp(**fields))
 
     def update_public_ip(self, tenant: str, address: Address, **changes: Any) -> PublicIp:
         """Give a public address to another VNIC: ``to="v2"``."""

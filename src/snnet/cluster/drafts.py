@@ -37,10 +37,21 @@ class Draft(Generic[T]):
 def carry_out(
     registry: Registry, decide: Callable[[], Draft[W]], stale: Callable[[], None] = lambda: None
 ) -> W:
+    """Decide and commit, see :func:`committed`; return the object that was decided on.
+
+    It has the revision of the commit, or is as decided if nothing had to be written.
+    """
+    draft, revision = committed(registry, decide, stale)
+    return draft.result if revision is None else _written(draft.result, revision)
+
+
+def committed(
+    registry: Registry, decide: Callable[[], Draft[T]], stale: Callable[[], None] = lambda: None
+) -> tuple[Draft[T], int | None]:
     """Decide on what ``decide`` reads, and commit, until the commit is not stale.
 
-    The result has the revision of the commit, or is as decided if nothing had to be
-    written.  ``stale`` is called before another attempt.
+    Return the draft and the revision of the commit, None if nothing had to be written.
+    ``stale`` is called before another attempt.
     """
     expected: dict[str, int] = {}
     attempts = 0
@@ -48,20 +59,20 @@ def carry_out(
         attempts += 1
         draft = decide()
         if not draft.writes:
-            return draft.result
+            return draft, None
         try:
             revision = registry.commit(draft.writes, draft.expected)
         except Stale:
             stale()
         else:
             if draft.is_all:
-                return _written(draft.result, revision)
+                return draft, revision
             attempts = 0
         expected = draft.expected
-    raise never_fits(registry, expected)
+    raise _never_fits(registry, expected)
 
 
-def never_fits(registry: Registry, expected: Mapping[str, int]) -> Conflict:
+def _never_fits(registry: Registry, expected: Mapping[str, int]) -> Conflict:
     """The error of a commit that was stale each time, most recently with these conditions.
 
     Others change the registry, or a document stands there without the object that owns it.

@@ -35,6 +35,8 @@ ANSWERS = f"{ROOT}answers/"
 TUNNEL_KEYS = f"{ROOT}claims/tunnel-keys/"
 NODE_NUMBERS = f"{ROOT}claims/node-numbers/"
 CONCENTRATOR_ADDRESSES = f"{ROOT}claims/concentrator-addresses/"
+HOST_PORTS = f"{ROOT}claims/host-ports/"
+"""The fence of the forwards on hosts whose own ports they open, whatever their tenant."""
 
 PREFIXES = {
     "network": NETWORKS,

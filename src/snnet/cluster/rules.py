@@ -12,9 +12,6 @@ from .documents import Forward, PublicIp, Vnic
 from .drafts import Draft, check_same, seen
 from .node_info import NodeInfo
 
-HOST_PORTS = f"{keys.ROOT}claims/host-ports/"
-"""The fence of the forwards on hosts whose own ports they open, whatever their tenant."""
-
 
 def forwards_of(reading: Reading, vnic: Vnic) -> list[Forward]:
     """The forwards that lead to a VNIC."""
@@ -39,7 +36,7 @@ def forward_reads(wanted: Forward, *, shared: bool) -> list[str]:
     return [
         keys.FORWARDS if shared else f"{keys.FORWARDS}{wanted.tenant}/",
         keys.fence(wanted.tenant),
-        HOST_PORTS,
+        keys.HOST_PORTS,
         keys.vnic_name(wanted.tenant, wanted.to),
     ]
 
@@ -59,7 +56,7 @@ def forward_creation(
             raise Conflict(
                 f"{wanted.name} overlaps {rival.title}: choose other ports, or delete it"
             )
-    fence = HOST_PORTS if shared else keys.fence(wanted.tenant)
+    fence = keys.HOST_PORTS if shared else keys.fence(wanted.tenant)
     draft = Draft(
         wanted, [Put(key, wanted.document()), Put(fence, {})], seen(reading, (key, fence))
     )

@@ -35,7 +35,7 @@ class Writer:
         self._pools: dict[tuple[str, str], AddressPool] = {}
 
     def create(self, wanted: Wanted, given: frozenset[str]) -> Wanted:
-        """Create an object of any kind."""
+        """Create an object of any kind.  A group that is there gets these rules."""
         match wanted:
             case Network():
                 return self.network(wanted, given)
@@ -44,7 +44,7 @@ class Writer:
             case Forward():
                 return self.forward(wanted, given)
             case PublicIp():
-                return self.public_ip(wanted, given)
+                return self.public_ip(wanted)
             case SecurityGroup():
                 return self.set_group(wanted)
             case _:
@@ -137,7 +137,7 @@ class Writer:
             ),
         )
 
-    def public_ip(self, wanted: PublicIp, given: frozenset[str]) -> PublicIp:
+    def public_ip(self, wanted: PublicIp) -> PublicIp:
         reads = rules.public_ip_reads(wanted)
         return carry_out(
             self.registry,

@@ -8,7 +8,7 @@ that they agree whenever the process is killed.  The host's agent does the rest.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, Generic, TypeVar, cast
@@ -16,10 +16,11 @@ from typing import Any, Generic, TypeVar, cast
 from snnet import cluster
 from snnet.cluster import keys, networks, vnics
 from snnet.cluster.addresses import holder
-from snnet.cluster.drafts import Draft, never_fits, seen
+from snnet.cluster.drafts import Draft, committed, seen
 from snnet.config import VnicRole
 from snnet.contract import Conflict, Delete, Entry, IPAddress, Put, Reading, Registry, Stale
 from snnet.contract.addresses import address_of, gateway_of
+from snnet.contract.registries import Write
 from snnet.core.addressing import mac_for
 
 from .pools import Pools
@@ -28,9 +29,6 @@ from .state import Address, Changes, Document, Endpoint, Network, Pool, State, T
 R = TypeVar("R", bound=Document)
 Place = tuple[tuple[str, str], IPAddress]
 """Tenant and network, and an address of it."""
-
-_ATTEMPTS = 50
-"""Each failed attempt means that another client committed, so that somebody makes progress."""
 
 _log = logging.getLogger("snnet.docker")
 
@@ -52,21 +50,12 @@ class ClusterState(State):
 
     def _commit(self, changes: Changes) -> None:
         own = [self._write(*change) for change in changes.items()]
-        expected: Mapping[str, int] = {}
-        for _ in range(_ATTEMPTS):
-            draft = self._meaning(changes)
-            expected = draft.expected
-            try:
-                self._registry.commit([*own, *draft.writes], draft.expected)
-            except Stale:
-                continue
-            return
-        raise never_fits(self._registry, expected)
+        committed(self._registry, lambda: self._meaning(own, changes))
 
-    def _meaning(self, changes: Changes) -> Draft[None]:
-        """What the cluster must have once these documents are written."""
+    def _meaning(self, own: Iterable[Write], changes: Changes) -> Draft[None]:
+        """These documents, and what the cluster must have once they are written."""
         after = _After(self, changes)
-        draft: Draft[None] = Draft(None)
+        draft: Draft[None] = Draft(None, [*own])
         for (table, key), document in changes.items():
             before = self._tables[table].get(key)
             if isinstance(document, Network) and before is None and document.made:
