@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -115,9 +116,12 @@ def test_a_node_that_cannot_be_opened_leaves_nothing_open(opened: Opened) -> Non
     assert host.netns.fd == -1
 
 
-def test_a_namespace_that_is_not_there_is_refused_before_anything_is_opened(opened: Opened) -> None:
+@pytest.mark.parametrize("role", [snnet.ComputeNode, partial(snnet.Cnci, tenant_id="t1")])
+def test_a_namespace_that_is_not_there_is_refused_before_anything_is_opened(
+    opened: Opened, role: Callable[..., object]
+) -> None:
     with pytest.raises(snnet.InvalidRequest) as caught:
-        snnet.ComputeNode("cn-1", CONFIG, backend="real", netns="nowhere")
+        role("n-1", CONFIG, backend="real", netns="nowhere")
     assert caught.value.field == "netns"
     assert opened.hosts == {}
 

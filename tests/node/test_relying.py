@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -24,6 +24,7 @@ from snnet.contract import (
     GroupMembers,
     GroupRules,
     Link,
+    Namespace,
     Noun,
     Operation,
     Owned,
@@ -438,6 +439,28 @@ def test_a_group_that_went_unnoticed_is_set_again(fake: FakeWorld, kind: type[No
     fake.kernel.state.drop(gone)
     node.create_vnic(vm(10, groups=["other"]))
     assert node.verify() == []
+
+
+def test_a_check_of_a_node_that_routes_nothing_lists_no_routes(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor all namespaces: a host may have many of both."""
+    node, snapshot = bridged(fake), fake.kernel.snapshot
+    way = Route(
+        destination=ip_network("198.51.100.0/24"), link="eth0", gateway=ip_address("192.0.2.1")
+    )
+    assert fake.kernel.apply([Add(way)]).error is None
+    listed: set[type[Noun]] = set()
+
+    def seen(types: Iterable[type[Noun]] | None = None) -> dict[Any, Noun]:
+        listed.update(types or ())
+        return snapshot(types)
+
+    monkeypatch.setattr(fake.kernel, "snapshot", seen)
+    monkeypatch.setattr(fake.kernel, "namespaces", lambda prefix: [])
+    assert node.verify() == []
+    assert Link in listed
+    assert not {Route, Namespace} & listed
 
 
 @pytest.mark.kernel

@@ -66,7 +66,7 @@ class Listing:
 
         All routes are listed only if there are such entries at all.
         """
-        if Route in kinds or ProxyNeighbour not in kinds:
+        if Route in kinds:
             return ()
         if any(map(is_marked, self.of(ProxyNeighbour))) or self._backend.routes_of(SNNET_PROTOCOL):
             return self.of(Route)
