@@ -15,7 +15,7 @@ import pytest
 from snnet import Cluster, Conflict
 from snnet.backends.fake.refusal import Refusal
 from snnet.cluster import keys
-from snnet.contract import Delete, Registry, Veth
+from snnet.contract import Delete, Put, Registry, Veth
 from snnet.docker.app import cluster_protocol
 from snnet.docker.intents import ClusterState
 from snnet.registries.memory import MemoryRegistry
@@ -161,7 +161,7 @@ class Host:
 
 def _lasts(key: str) -> bool:
     """Whether a document is about more than networks and VNICs; agents write soon."""
-    kept = (keys.NODES, keys.ALIVE, keys.STATUS, keys.CONCENTRATORS)
+    kept = (keys.REGISTRY, keys.NODES, keys.ALIVE, keys.STATUS, keys.CONCENTRATORS)
     return key.startswith(kept)
 
 
@@ -482,6 +482,22 @@ def test_notes_that_were_lost(host: Host) -> None:
     assert host.cluster.list_vnics() == []
     assert host.cluster.list_forwards() == [], "what led to them goes along"
     assert host.claims() == {}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_vnic_that_a_later_version_wrote(host: Host, lost: bool) -> None:
+    """The plugin starts, the container can end, and what is left of one is removed."""
+    pool = host.network()
+    address = host.run(pool, "b")
+    key = keys.vnic("host-1", "default", "docker-bbbbbbbbbbbb")
+    document = host.registry.read(key).entries[key].document
+    host.registry.commit([Put(key, {**document, "colour": "red"})])
+    if lost:
+        host.registry.commit([Delete(key) for key in host.registry.read("v1/docker/").entries])
+    host.restart()
+    if not lost:
+        host.remove(pool, "b", address)
+    assert host.cluster.list_vnics() == []
 
 
 def test_a_look_at_what_is_right_commits_nothing(

@@ -9,7 +9,7 @@ from typing import Any
 
 from snnet import cluster
 from snnet.checks import check_id
-from snnet.cluster import Cluster, keys, store
+from snnet.cluster import Cluster, keys, store, stored
 from snnet.cluster.documents import FAILED, READY
 from snnet.cluster.rules import forwards_of, public_ips_of
 from snnet.contract import Conflict, InvalidRequest, IPAddress, Registry, SnnetError, Timeout
@@ -138,7 +138,7 @@ class ClusterVnics(Vnics):
     def remove(self, endpoint: Endpoint) -> None:
         """Delete the forwards and public addresses that lead to an endpoint's VNIC."""
         tenant, name = endpoint.tenant_id, endpoint.vnic_id
-        vnic = store.find(self._cluster.registry, cluster.Vnic, tenant, name)
+        vnic = store.find(self._cluster.registry, cluster.Vnic, tenant, name, stored.salvage)
         if vnic is None:
             return
         reading = self._cluster.registry.read(

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from typing import Any, Generic, TypeVar, cast
 
 from snnet import cluster
-from snnet.cluster import keys, networks, vnics
+from snnet.cluster import keys, networks, stored, vnics
 from snnet.cluster.addresses import holder
 from snnet.cluster.drafts import Draft, committed, seen
 from snnet.config import VnicRole
@@ -117,7 +117,7 @@ class ClusterState(State):
         entry = self._registry.read(key).entries.get(key)
         if entry is None or entry.document.get("managed_by") != self.manager:
             return Draft(None)
-        return vnics.bare_deletion(cluster.Vnic.read(entry.document, entry.revision))
+        return vnics.bare_deletion(stored.salvage(cluster.Vnic, key, entry))
 
     # -- claims of addresses -----------------------------------------------------------
 
@@ -200,7 +200,7 @@ class ClusterState(State):
     def _tidied(self, entry: Entry, reading: Reading) -> Draft[Any]:
         if entry.key.startswith(keys.ADDRESSES):
             return self._claim(_place(entry.key), reading, _After(self, {}))
-        vnic = cluster.Vnic.read(entry.document, entry.revision)
+        vnic = stored.salvage(cluster.Vnic, entry.key, entry)
         known = ((one.tenant_id, one.vnic_id) for one in self.endpoints.all() if one.made)
         if (vnic.tenant, vnic.name) in known:
             return Draft(None)
