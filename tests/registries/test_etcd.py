@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from queue import Queue
 from typing import Any, ClassVar
 
 import pytest
@@ -50,6 +51,7 @@ from snnet.registries import gateway
 from snnet.registries.etcd import EtcdRegistry
 from snnet.registries.etcd_url import PASSWORD, Address
 from snnet.registries.gateway import encode
+from snnet.registries.streams import Streams
 
 from .members import Members
 
@@ -180,6 +182,67 @@ def test_a_value_of_others_is_a_damaged_document(
         change = registry.change({"key": encode("snnet/k"), "mod_revision": "7", **value})
     assert (change.key, change.revision) == ("k", 7)
     assert isinstance(change.entry().document, NoDocument)
+
+
+class Silent:
+    """A stream of a member that says nothing until it is closed."""
+
+    member = 0
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self._answers, self._closed = answers, threading.Event()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from self._answers
+        if not self._answers:
+            self._closed.wait()
+
+    def alive(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+class Opened:
+    """A gateway of such streams, and an empty registry."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self._answers, self.streams = answers, Queue[Silent]()
+
+    def stream(self, path: str, requests: list[Any]) -> Silent:
+        self.streams.put(stream := Silent(*self._answers))
+        return stream
+
+    def range(self, prefix: str) -> dict[str, Any]:
+        return {"key": prefix}
+
+    def keys(self, prefixes: list[str], at: int = 0) -> tuple[int, set[str]]:
+        return 5, set()
+
+
+def test_a_watch_that_etcd_refuses_says_so_and_does_not_press() -> None:
+    """It may read the key that tells the revision, and not those that it watches."""
+    refusal = {"created": True, "canceled": True, "cancel_reason": "permission denied"}
+    etcd: Any = Opened(refusal)
+    streams = Streams(etcd, etcd)
+    watch = streams.watch([["k/"]], 5)
+    with pytest.raises(Unavailable, match="etcd ended a watch: permission denied"):
+        watch.next(10)
+    assert etcd.streams.qsize() == 2
+    streams.close()
+
+
+def test_a_watch_that_etcd_has_not_answered_is_closed() -> None:
+    etcd: Any = Opened()
+    streams = Streams(etcd, etcd)
+    streams.watch([["k/"]], 5)
+    stream = etcd.streams.get(timeout=10)
+    closing = threading.Thread(target=streams.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert stream._closed.is_set()
 
 
 @pytest.fixture

@@ -123,6 +123,9 @@ class _Follower(threading.Thread):
     ) -> None:
         super().__init__(name="snnet-etcd-watch", daemon=True)
         self.stream: Stream | None = None
+        """The pulse checks it from its first moment on."""
+        self._served = False
+        """Whether etcd follows the prefixes in that stream: it answered, and not with a refusal."""
         self._gateway = gateway
         self._source = source
         self._watch = watch
@@ -147,8 +150,8 @@ class _Follower(threading.Thread):
                 self._watch.end(str(error))
                 return
             except ApiError as error:
-                failures = failures + 1 if self.stream is None else 0
-                self.stream = None
+                failures = 0 if self._served else failures + 1
+                self.stream, self._served = None, False
                 # The first failure is that of the member; the next one may do.
                 if failures > 1 and not self._stopped.is_set():
                     self._watch.fail(Unavailable(str(error)))
@@ -169,14 +172,16 @@ class _Follower(threading.Thread):
             {"create_request": {**self._source.range(prefix), "start_revision": start}}
             for prefix in self._prefixes
         ]
-        stream = self._gateway.stream("/v3/watch", requests)
+        self.stream = stream = self._gateway.stream("/v3/watch", requests)
         try:
+            if self._stopped.is_set():
+                return
             for answer in stream:
-                self.stream = stream  # now the pulse checks it
                 if self._stopped.is_set():
                     return
                 if answer.get("canceled"):
                     self._canceled(answer)
+                self._served = True
                 self._hand_out([_event(self._source, event) for event in answer.get("events", [])])
             raise Unavailable("etcd ended the stream of a watch")
         finally:
