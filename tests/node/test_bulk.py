@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Bridge, Tunnel
+from snnet.contract import Add, Bridge, Operation, Tap, Tunnel
 from snnet.node.bulk import CHUNK
 from tests.node.test_properties import Recorder, close, known, state
 from tests.node.world import FakeWorld, World, container, vm
@@ -322,6 +322,33 @@ def test_no_descriptor_is_left(fake: FakeWorld) -> None:
     fake.delete(next(vnic.link_name for vnic in node.topology().vnics))
     node.repair()
     node.destroy_vnics([vm(9), vm(10)])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["parts", "one by one"])
+def test_an_interrupt_leaves_no_descriptor_of_earlier_parts(
+    fake: FakeWorld, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    node, perform = fake.node(), fake.kernel.perform
+    added = 0
+
+    def interrupted(operation: Operation) -> Any:
+        nonlocal added
+        if isinstance(operation, Add) and isinstance(operation.noun, Tap):
+            added += 1
+            if refused and added == 2:
+                raise snnet.Exhausted("no")
+            if added == 5:
+                raise KeyboardInterrupt
+        return perform(operation)
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(fake.kernel, "perform", interrupted)
+    asked = [
+        vm(number, queues=2, subnet_number=1 if refused else number) for number in range(9, 16)
+    ]
+    with pytest.raises(KeyboardInterrupt):
+        node.create_vnics(asked)
     assert len(os.listdir("/proc/self/fd")) == before
 
 

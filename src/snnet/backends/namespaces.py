@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 from snnet.contract import Driver, Host, Link, Missing, Namespace
 from snnet.contract.links import ALIAS_MAX
+from snnet.system import named
 from snnet.system.host import RealHost
 from snnet.system.netns import netns_cookie
 
@@ -49,11 +51,11 @@ def check_same(noun: Namespace, found: Namespace | None) -> None:
 @contextlib.contextmanager
 def opened(backend: type[Driver], outer: Host, name: str, alias: str | None) -> Iterator[Driver]:
     """Open a backend in the namespace of this name, if it has the alias that is given."""
-    from snnet.system import named
-
-    if not named.exists(name):
-        raise Missing(f"there is no namespace {name}")
-    host = RealHost(name, owner=outer.owner)
+    fd = named.open_named(name)
+    try:
+        host = RealHost(fd, owner=outer.owner)
+    finally:
+        os.close(fd)
     try:
         driver = backend(host)  # type: ignore[call-arg]
         try:

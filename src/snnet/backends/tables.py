@@ -127,10 +127,12 @@ class TableBackend(Driver):
             return None
         try:
             found: Noun | None = table.find(noun)
-        except ValueError:  # a name or MAC that no object can have
+        except ValueError:
+            if all(map(_is_possible, noun.key)):
+                raise  # what the host answered is wrong, not what it was asked
             return None
         except self.refusals as refusal:
-            if self.is_absence(refusal):
+            if self.is_absence(refusal) or not all(map(_is_possible, noun.key)):
                 return None
             raise self.translated(refusal, f"look up {' '.join(noun.key)}") from refusal
         return found
@@ -192,6 +194,11 @@ class TableBackend(Driver):
 
     def _table(self, kind: type[Noun]) -> Any:
         return self._links if issubclass(kind, Link) else self._tables.get(kind)
+
+
+def _is_possible(text: str) -> bool:
+    """Whether the kernel, or a program, can be asked about an object of this name."""
+    return "\0" not in text and text.encode(errors="replace") == text.encode(errors="ignore")
 
 
 def _lister(table: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -52,8 +54,9 @@ def create_each(
     if atomic:
         results = _create(engine, layout, requests, deadline)
     else:
-        for part in _parts(requests):
-            results |= create_part(engine, layout, part, deadline)
+        with _closing(results):
+            for part in _parts(requests):
+                results |= create_part(engine, layout, part, deadline)
     return [results[number] for number in sorted(results)]
 
 
@@ -70,9 +73,22 @@ def create_part(
         if len(requests) == 1 or isinstance(error, _OF_ALL):
             return dict.fromkeys(requests, VnicResult(error=error))
     results: dict[int, VnicResult] = {}
-    for number, request in requests.items():
-        results |= create_part(engine, layout, {number: request}, deadline)
+    with _closing(results):
+        for number, request in requests.items():
+            results |= create_part(engine, layout, {number: request}, deadline)
     return results
+
+
+@contextlib.contextmanager
+def _closing(results: dict[int, VnicResult]) -> Iterator[None]:
+    """Close the descriptors of taps if the block raises, since the caller does not get them."""
+    try:
+        yield
+    except BaseException:
+        for result in results.values():
+            for fd in result.vnic.fds if result.vnic else ():
+                os.close(fd)
+        raise
 
 
 def _create(

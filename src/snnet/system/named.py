@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from snnet.contract import InvalidRequest
+from snnet.contract import InvalidRequest, Missing
 
 from .netns import CURRENT, NAMED, open_netns
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000  # linux/mount.h
 _MNT_DETACH = 2  # umount2(2)
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def named(prefix: str = "") -> list[str]:
@@ -32,22 +33,35 @@ def named(prefix: str = "") -> list[str]:
 
 
 def exists(name: str) -> bool:
-    """Whether the name is that of a network namespace, not only of a file that is left."""
-    with contextlib.suppress(InvalidRequest, OSError):
+    """Whether the name is that of a network namespace, not only of a file that is left.
+
+    Raises ``OSError`` where that cannot be found out.
+    """
+    with contextlib.suppress(Missing):
         os.close(open_named(name))
         return True
     return False
 
 
 def open_named(name: str) -> int:
-    """Return a descriptor of the namespace; raise ``InvalidRequest`` or ``OSError`` if none."""
-    check_name(name)
-    return open_netns(name)
+    """Return a descriptor of the namespace; raise ``Missing`` if there is none.
+
+    Raises ``OSError`` if the process has no descriptor or memory left.
+    """
+    try:
+        check_name(name)
+        return open_netns(name)
+    except (InvalidRequest, OSError) as error:
+        refusal = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(refusal, OSError) and refusal.errno in _EXHAUSTED:
+            raise refusal from None
+        raise Missing(f"there is no namespace {name}", errno=errno.ENOENT) from error
 
 
 def check_name(name: str) -> None:
     """Raise ``OSError`` (EINVAL) for what cannot be the name of a namespace."""
-    if not name or name in (".", "..") or "/" in name or "\0" in name or len(name.encode()) > 255:
+    encoded = name.encode(errors="replace")
+    if not name or name in (".", "..") or "/" in name or "\0" in name or len(encoded) > 255:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
 
 

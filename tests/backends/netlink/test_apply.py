@@ -15,6 +15,7 @@ import pytest
 from snnet.backends.netlink import NetlinkBackend
 from snnet.backends.netlink.kernel import RTM_DELLINK, RTM_SETLINK, Kernel
 from snnet.backends.netlink.links import MANY, Links
+from snnet.backends.netlink.sysctls import Sysctls
 from snnet.contract import (
     Add,
     Address,
@@ -48,6 +49,34 @@ pytestmark = pytest.mark.kernel
 V4: dict[str, Any] = {"local": ip_address("192.0.2.1"), "remote": ip_address("192.0.2.2")}
 VXLAN = Vxlan(name="vx", vni=7, port=16384, mtu=1400, alias="a tunnel", **V4)
 BRIDGE = Bridge(name="br", mac="02:00:00:00:00:01", mtu=1450, alias="a bridge")
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        BRIDGE,
+        dataclasses.replace(VXLAN, master="br", alias="", up=False),
+        Veth(name="v0", peer="v1", master="br", up=False),
+    ],
+    ids=lambda link: link.kind,
+)
+def test_a_link_whose_parameters_cannot_be_set_is_not_left(
+    make_backend: Callable[[str], NetlinkBackend],
+    netns: str,
+    monkeypatch: pytest.MonkeyPatch,
+    link: Link,
+) -> None:
+    backend = make_backend(netns)
+    if link.master:
+        assert backend.apply([Add(BRIDGE)]).error is None
+    before = names(netns)
+
+    def refuse(sysctls: Sysctls, name: str, value: str) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(Sysctls, "_set", refuse)
+    assert isinstance(backend.apply([Add(link)]).error, Exhausted)
+    assert names(netns) == before
 
 
 def names(netns: str) -> set[str]:

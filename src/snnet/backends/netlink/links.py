@@ -145,20 +145,21 @@ class Links:
         if isinstance(link, Tap):
             return self._taps.make(link, self._tap_finish(link))
         if isinstance(link, Veth) and link.peer_namespace is not None:
-            with opened_peer(link) as namespace:
+            with opened_peer(link.peer_namespace) as namespace:
                 return self._add(link, {PEER_NAMESPACE: namespace})
         return self._add(link, {})
 
     def _add(self, link: Link, more: Values) -> tuple[int, ...]:
         fields = creation(link, self._kernel.index) | more
         steps = _follow_ups(link)
-        learn = bool(steps or link.settings)
+        parameters = _parameters(link)
+        learn = bool(steps or link.settings or any(parameters))
         if isinstance(link, Macvtap) and not link.index:
             index = self._create_macvtap(link, fields, learn=learn)
         else:
             index = self._create(link, fields, learn=learn)
         try:
-            self._quieten(link)
+            self._sysctls.write(*parameters)
             for values, alias in steps:
                 self._set({INDEX: index, **values}, alias)
             self._set_settings(index, to_set(link, None))
@@ -185,10 +186,7 @@ class Links:
 
     def _quieten(self, link: Link) -> None:
         """Set the kernel parameters of the link, before it comes up."""
-        routed = routed_parameters(link) if is_routed(link) else {}
-        quiet = quiet_parameters(link)
-        if routed or quiet:
-            self._sysctls.write(routed, quiet)
+        self._sysctls.write(*_parameters(link))
 
     def tap_message(self, tap: Tap) -> bytearray:
         """Return the message, by name, that sets everything else of a new tap."""
@@ -327,6 +325,11 @@ class Links:
             # An empty alias is a single NUL: the kernel needs at least one byte.
             append(message, IFLA_IFALIAS, alias.encode() or b"\0")
         self._kernel.send(message)
+
+
+def _parameters(link: Link) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the kernel parameters of the link, and those that only hosts with IPv6 have."""
+    return routed_parameters(link) if is_routed(link) else {}, quiet_parameters(link)
 
 
 def _flags(link: Link) -> dict[str, tuple[int, bool]]:

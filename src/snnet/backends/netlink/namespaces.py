@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from snnet.backends.namespaces import LOOPBACK, Marks, check_same
-from snnet.contract import Attached, InvalidRequest, Missing, Namespace, Veth
+from snnet.contract import Attached, Missing, Namespace
 from snnet.system import named
 from snnet.system.netlink import NetlinkError
 from snnet.system.netns import CURRENT, open_netns
@@ -34,11 +34,9 @@ class Namespaces:
         named.remove(noun.name)
 
     def find(self, noun: Namespace) -> Namespace | None:
-        if not named.exists(noun.name):
-            return None
         try:
             alias = _alias_of(noun.name)
-        except InvalidRequest:  # it went meanwhile
+        except Missing:
             return None
         return Namespace(name=noun.name, alias=Marks(self._netns).read(alias))
 
@@ -92,14 +90,9 @@ class Attachments:
 
 
 @contextlib.contextmanager
-def opened_peer(link: Veth) -> Iterator[int | None]:
-    """Yield a descriptor of the namespace in which the other end is created, if it has one."""
-    if link.peer_namespace is None:
-        yield None
-        return
-    if not named.exists(link.peer_namespace):
-        raise Missing(f"there is no namespace {link.peer_namespace}", errno=errno.ENOENT)
-    fd = named.open_named(link.peer_namespace)
+def opened_peer(namespace: str) -> Iterator[int]:
+    """Yield a descriptor of the namespace in which the other end of a veth is created."""
+    fd = named.open_named(namespace)
     try:
         yield fd
     finally:
@@ -123,14 +116,10 @@ def _prepare(alias: str) -> None:
 
 def _alias_of(name: str) -> str:
     """Return the alias of the loopback; "" where it cannot be read."""
-    with contextlib.suppress(OSError):
-        fd = named.open_named(name)
-        try:
-            kernel = Kernel(fd)
-            try:
-                return ParsedLink.parse(kernel.ask(RTM_GETLINK, {IFNAME: LOOPBACK})[0]).alias
-            finally:
-                kernel.close()
-        finally:
-            os.close(fd)
+    fd = named.open_named(name)
+    try:
+        with contextlib.suppress(OSError), contextlib.closing(Kernel(fd)) as kernel:
+            return ParsedLink.parse(kernel.ask(RTM_GETLINK, {IFNAME: LOOPBACK})[0]).alias
+    finally:
+        os.close(fd)
     return ""

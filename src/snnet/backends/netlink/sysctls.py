@@ -58,7 +58,7 @@ class Sysctls:
     def write(
         self, values: Mapping[str, str], where_there: Mapping[str, str] | None = None
     ) -> None:
-        """Set parameters of the namespace, in this order; raises ``OSError``.
+        """Set ``where_there``, then ``values``, each in order; raises ``OSError``.
 
         Those of ``where_there`` may be missing, as those of IPv6 are without it.
         """
