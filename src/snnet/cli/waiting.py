@@ -71,9 +71,10 @@ def missing_agent(nodes: Sequence[NodeInfo], placements: Placements, made: Wante
         node = next((node for node in nodes if node.name == made.node), None)
         if node is not None and node.alive:
             return None
-        where = "this host" if made.node == socket.gethostname() else f"node {made.node!r}"
+        if made.node == socket.gethostname():
+            return "no agent is running on this host: start it with 'snnet agent'"
         advice = "" if node is None else f"; {_renamed(node.name)}"
-        return f"no agent is running on {where}: start it with 'snnet agent'{advice}"
+        return f"no agent is running on node {made.node!r}: start it with 'snnet agent'{advice}"
     if not any(node.alive and "network" in node.roles for node in nodes):
         return "no agent with the role 'network' is running: start one with 'snnet agent'"
     if any(node.topology == "local" for node in nodes):  # others move concentrators by themselves
