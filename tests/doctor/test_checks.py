@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from snnet.doctor.checks import of_disk, tunnels_of
-from snnet.doctor.survey import FoundNode
+from snnet.contract import Conflict
+from snnet.doctor.checks import _nodes, of_disk, tunnels_of
+from snnet.doctor.survey import NOTE_AGAIN, FoundNode, differences, opened
 
 DISK = (
     "f_bsize", "f_frsize", "f_blocks", "f_bfree", "f_bavail", "f_files", "f_ffree", "f_favail",
@@ -65,6 +66,18 @@ def test_a_disk_that_takes_no_more(change: dict[str, int], found: list[tuple[str
     for finding, (what, fix) in zip(said, found, strict=True):
         assert what in finding.what
         assert fix in finding.fix
+
+
+@pytest.mark.parametrize("owner", ["cn:a", "cnci:a"])
+def test_a_node_whose_settings_are_lost_is_not_compared_with_the_defaults(owner: str) -> None:
+    """By them a host of topology "local" would have no concentrator: a repair removed it."""
+    node, why = FoundNode(owner), "its settings are not known"
+    (line,) = differences(node)
+    assert line.startswith(why)
+    (finding,) = _nodes([node])
+    assert (finding.what.startswith(f"{owner}: {why}"), finding.fix) == (True, NOTE_AGAIN)
+    with pytest.raises(Conflict, match=why), opened(node, read_only=False):
+        pass
 
 
 def test_what_is_not_known_needs_no_module() -> None:

@@ -21,7 +21,7 @@ from snnet.system.users import CAP_NET_ADMIN, has_capability
 
 from .beside import losses
 from .fixes import ADVICE, fix_of
-from .survey import FoundNode, opened
+from .survey import NOTE_AGAIN, FoundNode, opened
 
 _NEEDED = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
 """linux/capability.h"""
@@ -225,6 +225,9 @@ def _number(path: str) -> int | None:
 def _nodes(nodes: Sequence[FoundNode]) -> Iterator[Finding]:
     """What each node says differs, and what it says stops its traffic."""
     for node in nodes:
+        if node.unknown:
+            yield Finding(f"{node.title}: {node.unknown}", NOTE_AGAIN)
+            continue
         try:
             with opened(node, read_only=True) as it:
                 if node.role == "cn" and it.site.mtu < IPV6_MTU_MIN:

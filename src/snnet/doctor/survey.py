@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from snnet import plugins
 from snnet.config import NetworkConfig, NetworkMode
-from snnet.contract import Driver, InvalidRequest, Link, Namespace, SnnetError
+from snnet.contract import Conflict, Driver, InvalidRequest, Link, Namespace, SnnetError
 from snnet.core.identity import OWNER, decode, owner_of
 from snnet.core.topology import CnciTopology, Topology
 from snnet.node import Cnci, ComputeNode
@@ -17,6 +17,8 @@ from snnet.node.noted import noted
 from snnet.system.host import RealHost
 
 from .once import Once
+
+NOTE_AGAIN = "start its agent again, or the program that made it, which notes them"
 
 T = TypeVar("T")
 
@@ -26,8 +28,8 @@ class FoundNode:
     """A node that has something on this host.
 
     ``netns`` is the name of its network namespace, None for the one that was asked about.
-    ``settings`` are those it was set up with, empty if they are not known: then the
-    defaults stand in for them.
+    ``settings`` are those it was set up with, empty if they are not known: then it can be shown,
+    as if they were the defaults, and removed, and nothing else.
     """
 
     owner: str
@@ -46,6 +48,13 @@ class FoundNode:
     def title(self) -> str:
         """The node as people read it."""
         return f"{self.owner} in {self.netns}" if self.netns else self.owner
+
+    @property
+    def unknown(self) -> str | None:
+        """Why nothing can be said about what it wants, or None."""
+        if self.settings:
+            return None
+        return "its settings are not known, since their note in the runtime directory is gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +153,13 @@ def opened(
 
     ``instead`` are drivers to use instead of its own.  With ``cleaning`` it may be without what
     it needs to start, such as its uplink: then it can only be removed.
+
+    Raises ``Conflict`` if it is to be changed and its settings are not known: with the defaults,
+    what it has would be removed.
     """
     settings = node.settings
+    if node.unknown and not (read_only or cleaning):
+        raise Conflict(f"{node.unknown}: {NOTE_AGAIN}")
     config = NetworkConfig.from_dict(settings.get("config", {}))
     drivers: dict[str, Any] = {
         name: settings[name] for name in ("backend", "firewall") if settings.get(name)
@@ -171,6 +185,8 @@ def opened(
 
 def differences(node: FoundNode) -> list[str]:
     """What ``verify()`` of a node says, or why it cannot be asked."""
+    if node.unknown:
+        return [f"{node.unknown}: {NOTE_AGAIN}"]
     try:
         with opened(node, read_only=True) as it:
             return it.verify()
