@@ -10,6 +10,7 @@ import contextlib
 import enum
 import inspect
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import (
     IPv4Address,
@@ -160,7 +161,7 @@ def check_enum(value: object, field: str, kind: type[_E]) -> _E:
     """Check a member of ``kind``, given as the member or as its value."""
     try:
         return kind(value)
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: no message can show it
         known = ", ".join(repr(member.value) for member in kind)
         raise InvalidRequest(f"{shown(value)} is not one of {known}", field=field) from None
 
@@ -175,6 +176,17 @@ def check_bool(value: object, field: str) -> bool:
     if isinstance(value, bool):
         return value
     raise InvalidRequest(f"{shown(value)} is neither True nor False", field=field)
+
+
+def check_wait(value: object, field: str) -> float:
+    """Check for how long to wait: a number of seconds, 0 or more, that a lock can wait for."""
+    if (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 <= value <= threading.TIMEOUT_MAX
+    ):
+        return value
+    raise InvalidRequest(f"{shown(value)} is not a number of seconds", field=field)
 
 
 def check_callable(value: object, field: str) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Self
 
-from snnet.checks import check_choice, check_id, check_many
+from snnet.checks import check_choice, check_id, check_many, check_type
 from snnet.cluster import keys
 from snnet.cluster.mirror import Mirror
 from snnet.config import NetworkConfig
@@ -77,7 +77,7 @@ class Agent:
         )
         if not self.roles:
             raise InvalidRequest(f"give at least one of {', '.join(ROLES)}", field="roles")
-        self.config = config
+        self.config = check_type(config, "config", NetworkConfig)
         if "network" in self.roles:
             check_concentrators(config)
         drivers: dict[str, Any] = {"backend": backend, "firewall": firewall}

@@ -7,10 +7,17 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from snnet import plugins
-from snnet.checks import Address, check_address
+from snnet.checks import (
+    Address,
+    check_address,
+    check_bool,
+    check_callable,
+    check_wait,
+    shown,
+)
 from snnet.checks import Network as Cidr
 from snnet.config import VnicRole
-from snnet.contract import Registry, Rule
+from snnet.contract import InvalidRequest, Registry, Rule
 
 from . import applying, keys, nodes
 from .documents import DEFAULT_TENANT, Forward, Network, PublicIp, Vnic, Wanted
@@ -88,7 +95,7 @@ class Cluster:
 
     def update_network(self, tenant: str, name: str, **changes: Any) -> Network:
         """Change the MTU of a network.  Its subnet and key cannot be changed."""
-        return self._writer.update(Network, tenant, name, changes)
+        return self._writer.update(Network, *_names(tenant, name), changes)
 
     def delete_network(self, tenant: str, name: str, *, force: bool = False) -> None:
         """Delete a network.  An unknown one is not an error.
@@ -96,15 +103,15 @@ class Cluster:
         A network with VNICs is a ``Conflict`` that lists them.  With ``force`` they are
         deleted too, and the forwards and public addresses that lead to them.
         """
-        self._writer.delete(Network, tenant, name, force=force)
+        self._writer.delete(Network, *_names(tenant, name), force=check_bool(force, "force"))
 
     def get_network(self, tenant: str, name: str) -> Network:
         """Return a network with its state.  Raises ``Missing`` if there is none."""
-        return read_one(self.registry, Network, tenant, name)
+        return read_one(self.registry, Network, *_names(tenant, name))
 
     def list_networks(self, tenant: str | None = None) -> list[Network]:
         """Return all networks, of one tenant or of all."""
-        return read_all(self.registry, Network, tenant)
+        return read_all(self.registry, Network, _tenant(tenant))
 
     # -- VNICs -----------------------------------------------------------------------
 
@@ -147,7 +154,7 @@ class Cluster:
         Its network, role and addresses cannot be changed (``Conflict``).  Nor does it move to a
         node that cannot take it, because no agent has registered it or it has other roles.
         """
-        return self._writer.update(Vnic, tenant, name, changes)
+        return self._writer.update(Vnic, *_names(tenant, name), changes)
 
     def delete_vnic(self, tenant: str, name: str, *, force: bool = False) -> None:
         """Delete a VNIC.  An unknown one is not an error.
@@ -155,15 +162,15 @@ class Cluster:
         A VNIC that forwards or public addresses lead to is a ``Conflict`` that lists them;
         with ``force`` they are deleted with it.
         """
-        self._writer.delete(Vnic, tenant, name, force=force)
+        self._writer.delete(Vnic, *_names(tenant, name), force=check_bool(force, "force"))
 
     def get_vnic(self, tenant: str, name: str) -> Vnic:
         """Return a VNIC with its state.  Raises ``Missing`` if there is none."""
-        return read_one(self.registry, Vnic, tenant, name)
+        return read_one(self.registry, Vnic, *_names(tenant, name))
 
     def list_vnics(self, tenant: str | None = None) -> list[Vnic]:
         """Return all VNICs, of one tenant or of all."""
-        return read_all(self.registry, Vnic, tenant)
+        return read_all(self.registry, Vnic, _tenant(tenant))
 
     def wait_vnic(self, tenant: str, name: str, timeout: float = 30.0) -> Vnic:
         """Wait until a VNIC is ready or has failed; return it as it is then.
@@ -171,7 +178,7 @@ class Cluster:
         After ``timeout`` seconds it is returned although it is still pending.  Raises
         ``Missing`` if there is none.
         """
-        return self._wait(Vnic, tenant, name, timeout)
+        return self._wait(Vnic, *_names(tenant, name), timeout)
 
     # -- security groups -------------------------------------------------------------
 
@@ -190,22 +197,22 @@ class Cluster:
 
     def update_group(self, tenant: str, name: str, **changes: Any) -> SecurityGroup:
         """Change the rules of a group."""
-        return self._writer.update(SecurityGroup, tenant, name, changes)
+        return self._writer.update(SecurityGroup, *_names(tenant, name), changes)
 
     def delete_group(self, tenant: str, name: str) -> None:
         """Delete a group.  An unknown one is not an error.
 
         One that VNICs are in, or that other groups name, is a ``Conflict`` that lists them.
         """
-        self._writer.delete(SecurityGroup, tenant, name)
+        self._writer.delete(SecurityGroup, *_names(tenant, name))
 
     def get_group(self, tenant: str, name: str) -> SecurityGroup:
         """Return a group with its state.  Raises ``Missing`` if there is none."""
-        return read_one(self.registry, SecurityGroup, tenant, name)
+        return read_one(self.registry, SecurityGroup, *_names(tenant, name))
 
     def list_groups(self, tenant: str | None = None) -> list[SecurityGroup]:
         """Return all groups, of one tenant or of all."""
-        return read_all(self.registry, SecurityGroup, tenant)
+        return read_all(self.registry, SecurityGroup, _tenant(tenant))
 
     # -- port forwards ---------------------------------------------------------------
 
@@ -232,19 +239,19 @@ class Cluster:
 
     def update_forward(self, tenant: str, name: str, **changes: Any) -> Forward:
         """Change the target or the sources of a forward such as "tcp-8080"."""
-        return self._writer.update(Forward, tenant, name, changes)
+        return self._writer.update(Forward, *_names(tenant, name), changes)
 
     def delete_forward(self, tenant: str, name: str) -> None:
         """Delete the forward named by protocol and port.  An unknown one is not an error."""
-        self._writer.delete(Forward, tenant, name)
+        self._writer.delete(Forward, *_names(tenant, name))
 
     def get_forward(self, tenant: str, name: str) -> Forward:
         """Return a forward with its state.  Raises ``Missing`` if there is none."""
-        return read_one(self.registry, Forward, tenant, name)
+        return read_one(self.registry, Forward, *_names(tenant, name))
 
     def list_forwards(self, tenant: str | None = None) -> list[Forward]:
         """Return all forwards, of one tenant or of all."""
-        return read_all(self.registry, Forward, tenant)
+        return read_all(self.registry, Forward, _tenant(tenant))
 
     # -- public addresses ------------------------------------------------------------
 
@@ -257,19 +264,19 @@ class Cluster:
 
     def update_public_ip(self, tenant: str, address: Address, **changes: Any) -> PublicIp:
         """Give a public address to another VNIC: ``to="v2"``."""
-        return self._writer.update(PublicIp, tenant, _public(address), changes)
+        return self._writer.update(PublicIp, keys.part(tenant, "tenant"), _public(address), changes)
 
     def delete_public_ip(self, tenant: str, address: Address) -> None:
         """Take a public address from its VNIC.  An unknown one is not an error."""
-        self._writer.delete(PublicIp, tenant, _public(address))
+        self._writer.delete(PublicIp, keys.part(tenant, "tenant"), _public(address))
 
     def get_public_ip(self, tenant: str, address: Address) -> PublicIp:
         """Return a public address with its state.  Raises ``Missing`` if there is none."""
-        return read_one(self.registry, PublicIp, tenant, _public(address))
+        return read_one(self.registry, PublicIp, keys.part(tenant, "tenant"), _public(address))
 
     def list_public_ips(self, tenant: str | None = None) -> list[PublicIp]:
         """Return all public addresses, of one tenant or of all."""
-        return read_all(self.registry, PublicIp, tenant)
+        return read_all(self.registry, PublicIp, _tenant(tenant))
 
     # -- nodes -----------------------------------------------------------------------
 
@@ -279,14 +286,16 @@ class Cluster:
 
     def get_node(self, name: str) -> NodeInfo:
         """Return a host.  Raises ``Missing`` if its agent has not registered."""
-        return nodes.need(self.registry, name)
+        return nodes.need(self.registry, keys.part(name, "name"))
 
     def drain_node(self, name: str, *, draining: bool = True) -> None:
         """Put nothing new on a node, and move its concentrators to other nodes.
 
         In topology "local" concentrators stay.  VNICs always stay.
         """
-        nodes.drain(self.registry, name, draining=draining)
+        nodes.drain(
+            self.registry, keys.part(name, "name"), draining=check_bool(draining, "draining")
+        )
 
     def forget_node(self, name: str, *, force: bool = False) -> None:
         """Remove a node that is gone for good, what its agent said, and its tunnels.
@@ -295,7 +304,8 @@ class Cluster:
         An unknown one is not an error.  A node whose agent is running, or that has VNICs, is a
         ``Conflict``; with ``force`` its VNICs are deleted.
         """
-        for vnic in nodes.forget(self.registry, name, force=force):
+        check_bool(force, "force")
+        for vnic in nodes.forget(self.registry, keys.part(name, "name"), force=force):
             self.delete_vnic(vnic.tenant, vnic.name, force=True)
 
     def placements(self) -> dict[str, dict[str, Any]]:
@@ -323,6 +333,10 @@ class Cluster:
         nothing and returns what would be done, and what would fail.  ``progress`` is called
         after each object with the number of objects done and the number of all.
         """
+        check_bool(prune, "prune")
+        check_bool(dry_run, "dry_run")
+        if progress is not None:
+            check_callable(progress, "progress")
         return applying.apply(
             self.registry, documents, prune=prune, dry_run=dry_run, progress=progress
         )
@@ -333,12 +347,12 @@ class Cluster:
         VNICs that another program manages, such as those of Docker's containers, are left out,
         and what leads to them.
         """
-        everything = read_everything(self.registry, tenant)
+        everything = read_everything(self.registry, _tenant(tenant))
         return [exported(item) for item in unmanaged(everything)]
 
     def watch(self, timeout: float | None = None) -> Iterator[Event]:
         """Yield an event for each change from now on, until ``timeout`` quiet seconds passed."""
-        return follow(self.registry, timeout)
+        return follow(self.registry, None if timeout is None else check_wait(timeout, "timeout"))
 
     def wait(self, wanted: W, timeout: float = 30.0) -> W:
         """Wait until an object is ready or has failed; return it as it is then.
@@ -346,6 +360,8 @@ class Cluster:
         After ``timeout`` seconds it is returned although it is still pending.  Raises
         ``Missing`` if it was deleted.
         """
+        if not isinstance(wanted, Wanted):
+            raise InvalidRequest(f"{shown(wanted)} is no object of the cluster", field="wanted")
         return self._wait(type(wanted), wanted.tenant, wanted.name, timeout)
 
     def _wait(self, kind: type[W], tenant: str, name: str, timeout: float) -> W:
@@ -354,8 +370,16 @@ class Cluster:
             (keys.STATUS,),
             lambda: read_one(self.registry, kind, tenant, name),
             is_settled,
-            timeout,
+            check_wait(timeout, "timeout"),
         )
+
+
+def _names(tenant: object, name: object) -> tuple[str, str]:
+    return keys.part(tenant, "tenant"), keys.part(name, "name")
+
+
+def _tenant(value: object) -> str | None:
+    return None if value is None else keys.part(value, "tenant")
 
 
 def _public(address: Address) -> str:

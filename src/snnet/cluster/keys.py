@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from snnet.contract import Entry, IPAddress
+from snnet.contract import Entry, InvalidRequest, IPAddress
+from snnet.contract.errors import shown
 
 ROOT = "v1/"
 """The version of the layout: what a later version writes elsewhere, this one never reads."""
@@ -37,6 +38,14 @@ NODE_NUMBERS = f"{ROOT}claims/node-numbers/"
 CONCENTRATOR_ADDRESSES = f"{ROOT}claims/concentrator-addresses/"
 HOST_PORTS = f"{ROOT}claims/host-ports/"
 """The fence of the forwards on hosts whose own ports they open, whatever their tenant."""
+
+
+def part(value: object, field: str) -> str:
+    """Check a tenant or a name from which a key is made; a slash would lead to other objects."""
+    if isinstance(value, str) and value and "/" not in value:
+        return value
+    raise InvalidRequest(f"{shown(value)} is not a name", field=field)
+
 
 PREFIXES = {
     "network": NETWORKS,

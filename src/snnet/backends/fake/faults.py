@@ -18,9 +18,9 @@ class Faults:
         self._pending: dict[int, str] = {}
 
     def fail(self, at: int, error: str) -> None:
-        if at < 1:
-            raise InvalidRequest("operations are counted from 1", field="at")
-        if not hasattr(errno, error):
+        if not isinstance(at, int) or isinstance(at, bool) or not 1 <= at < 2**31:
+            raise InvalidRequest(f"{shown(at)} is no number of operations from 1", field="at")
+        if not isinstance(error, str) or not hasattr(errno, error):
             raise InvalidRequest(f"{shown(error)} is not the name of an errno", field="error")
         self._pending[self._counted + at] = error
 
