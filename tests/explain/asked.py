@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from snnet.explain.many import Told, explain_hosts
+from snnet.explain.many import HostsExplanation, explain_hosts
 from snnet.explain.question import Question
 from tests.agent.cloud import Cloud
 
@@ -23,7 +23,9 @@ def answered(cloud: Cloud, question: Callable[[], T]) -> T:
     return asked.result()
 
 
-def ask(cloud: Cloud, source: str, target: str, *, timeout: float = 5.0, **options: Any) -> Told:
+def ask(
+    cloud: Cloud, source: str, target: str, *, timeout: float = 5.0, **options: Any
+) -> HostsExplanation:
     """What ``snnet explain`` works out on the hosts of a cloud."""
     question = Question(source, target, **options)
     return answered(cloud, lambda: explain_hosts(cloud.registry, question, timeout))

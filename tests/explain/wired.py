@@ -12,7 +12,7 @@ from snnet.backends.netlink import NetlinkBackend
 from snnet.cluster import Vnic
 from snnet.contract import Namespace as NamespaceNoun
 from snnet.contract import Remove
-from snnet.explain.many import Told, explain_hosts
+from snnet.explain.many import HostsExplanation, explain_hosts
 from snnet.explain.question import Question
 from snnet.system.host import RealHost
 from snnet.system.namespaces import Namespace, end_processes
@@ -117,7 +117,7 @@ class Wired:
         space.ip([f"address add {vnic.ip[0]}/24 dev eth0", f"route add default via {gateway}"])
         return vnic
 
-    def ask(self, source: str, target: str, **options: Any) -> Told:
+    def ask(self, source: str, target: str, **options: Any) -> HostsExplanation:
         """What ``snnet explain`` works out."""
         return explain_hosts(self.registry, Question(source, target, **options), timeout=30)
 

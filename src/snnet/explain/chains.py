@@ -34,7 +34,7 @@ class Blame(NamedTuple):
     """
 
     what: str
-    mend: str
+    fix: str
 
 
 class _End(NamedTuple):

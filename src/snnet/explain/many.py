@@ -17,7 +17,7 @@ from .world import Damaged, World
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class HostsExplanation:
     """What becomes of a packet, and of which hosts that was worked out."""
 
     explanation: Explanation
@@ -28,7 +28,7 @@ class Told:
         return {**self.explanation.to_dict(), "hosts": self.hosts.to_list()}
 
 
-def explain_hosts(registry: Registry, question: Question, timeout: float) -> Told:
+def explain_hosts(registry: Registry, question: Question, timeout: float) -> HostsExplanation:
     """Like ``explain``, on the hosts of a cluster: their agents are asked for snapshots.
 
     Asked are the hosts that the packet may concern by the registry's documents, or all where
@@ -47,7 +47,7 @@ def explain_hosts(registry: Registry, question: Question, timeout: float) -> Tol
         except Damaged as error:
             hosts = hosts.without(error.host, str(error))
         else:
-            return Told(ask(world, question, absent), hosts)
+            return HostsExplanation(ask(world, question, absent), hosts)
     reasons = "; ".join(map(hosts.reason, hosts.silent)) or "no agent has registered"
     raise InvalidRequest(f"{reasons}: --here asks this host alone", field="registry")
 

@@ -74,8 +74,8 @@ def advice(world: World, end: Step) -> str:
 def advice_on_doubt(world: World, doubts: Iterable[Doubt]) -> str:
     """Return what removes the first doubt."""
     for doubt in doubts:
-        if isinstance(doubt.about, Blame) and doubt.about.mend:
-            command = _inside(world, doubt.station, doubt.about.mend)
+        if isinstance(doubt.about, Blame) and doubt.about.fix:
+            command = _inside(world, doubt.station, doubt.about.fix)
             ours = command.startswith("snnet ")
             return command if ours else f"to see whether it is this rule: {command}"
     return ""
@@ -97,7 +97,7 @@ def _inside(world: World, station: str, text: str) -> str:
 
 def _of_others(end: Step) -> str:
     blame: Any = end.values[0].about  # type: ignore[attr-defined]
-    return blame.mend if isinstance(blame, Blame) else ""
+    return blame.fix if isinstance(blame, Blame) else ""
 
 
 def _of_ours(end: Step) -> str:
