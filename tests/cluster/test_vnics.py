@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from snnet import Cluster, Conflict, InvalidRequest, Missing, VnicRole
 from snnet.cluster import keys
 from snnet.cluster.rehearsal import Rehearsal
-from snnet.contract import Put
+from snnet.contract import Put, Reading, RegistryWatch
+from snnet.registries.memory import MemoryRegistry
 
 
 def register(cluster: Cluster, name: str, *, alive: bool = True, **fields: object) -> None:
@@ -286,6 +288,47 @@ def test_waiting_ends_in_time(cluster: Cluster) -> None:
     assert cluster.wait_vnic("acme", "v1", timeout=0.01).state == "pending"
     with pytest.raises(Missing):
         cluster.wait_vnic("acme", "v2", timeout=0.01)
+
+
+@pytest.mark.parametrize("kind", ["vnic", "network"])
+def test_waiting_ends_with_what_it_waits_for(cluster: Cluster, kind: str) -> None:
+    """With its deletion, not with the time; the states of others cost no reading."""
+    cluster.create_vnic("v1", tenant="acme", network="web")
+    cluster.create_network("db", tenant="acme", subnet="10.2.0.0/24")
+    wanted = cluster.get_vnic("acme", "v1") if kind == "vnic" else cluster.get_network("acme", "db")
+    registry, begun, looked = cluster.registry, threading.Event(), []
+
+    class Counting(MemoryRegistry):
+        def read(self, *prefixes: str) -> Reading:
+            looked.append(prefixes)
+            return registry.read(*prefixes)
+
+        def watch(self, *prefixes: str, after: int) -> RegistryWatch:
+            found = registry.watch(*prefixes, after=after)
+            begun.set()
+            return found
+
+    def change() -> None:
+        assert begun.wait(10)
+        for number in range(50):
+            registry.commit([Put(keys.status("cn-1", kind, "acme", "another"), {"of": number})])
+        cluster.delete_vnic("acme", "v1")
+        cluster.delete_network("acme", "db")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    with pytest.raises(Missing):
+        Cluster(Counting()).wait(wanted, timeout=60)
+    thread.join()
+    assert len(looked) < 20
+
+
+def test_what_is_ready_needs_no_watch(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = cluster.create_vnic("v1", tenant="acme", network="web", node="cn-1")
+    ready = {"state": "ready", "of": made.revision}
+    cluster.registry.commit([Put(keys.status("cn-1", "vnic", "acme", "v1"), ready)])
+    monkeypatch.setattr(cluster.registry, "watch", None)
+    assert cluster.wait(made, timeout=5).state == "ready"
 
 
 def test_lists_are_sorted_as_people_count(cluster: Cluster) -> None:

@@ -365,12 +365,18 @@ class Cluster:
         return self._wait(type(wanted), wanted.tenant, wanted.name, timeout)
 
     def _wait(self, kind: type[W], tenant: str, name: str, timeout: float) -> W:
+        said = f"/{kind.kind}/{tenant}/{name}/"
+        if kind is Vnic:
+            others = {keys.vnic_name(tenant, name)}
+        else:  # its agent is that of the tenant's concentrator
+            others = {f"{keys.PREFIXES[kind.kind]}{tenant}/{name}/", keys.concentrator(tenant)}
         return until(
             self.registry,
-            (keys.STATUS,),
+            (keys.STATUS, *others),
             lambda: read_one(self.registry, kind, tenant, name),
             is_settled,
             check_wait(timeout, "timeout"),
+            lambda key: key in others or key.endswith(said),
         )
 
 

@@ -24,24 +24,32 @@ def until(
     look: Callable[[], T],
     done: Callable[[T], bool],
     timeout: float,
+    concerns: Callable[[str], bool] = lambda key: True,
 ) -> T:
     """Look, and look again after each change under the prefixes, until ``done`` or time is up.
 
-    Returns what was seen last.  ``timeout`` is in seconds.
+    Returns what was seen last.  ``timeout`` is in seconds.  Changes of keys that it does not
+    ``concern`` cost no look.
     """
     end = time.monotonic() + timeout
+    found = look()
+    if done(found) or timeout <= 0:
+        return found
     watch = registry.watch(*prefixes, after=registry.read().revision)
     try:
-        while True:
-            found = look()
-            left = end - time.monotonic()
-            if done(found) or left <= 0:
-                return found
-            try:
-                watch.next(left)
-            except Compacted:
-                watch.close()
-                watch = registry.watch(*prefixes, after=registry.read().revision)
+        while not done(found := look()):
+            is_new = False
+            while not is_new:
+                left = end - time.monotonic()
+                if left <= 0:
+                    return look()
+                try:
+                    is_new = any(concerns(change.key) for change in watch.next(left))
+                except Compacted:
+                    watch.close()
+                    watch = registry.watch(*prefixes, after=registry.read().revision)
+                    is_new = True
+        return found
     finally:
         watch.close()
 
