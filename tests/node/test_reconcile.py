@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -12,6 +13,7 @@ import pytest
 
 import snnet
 from snnet.contract import Add, Link, Tap, Tunnel
+from tests.node.every_call import local, routed
 from tests.node.test_bulk import heard
 from tests.node.test_properties import Recorder, known, state
 from tests.node.world import FakeWorld, World, container, port, vm
@@ -194,6 +196,29 @@ def test_what_it_does_not_look_at_does_not_stop_it(world: World) -> None:
     assert node.verify() == []
 
 
+def test_a_tunnel_that_was_lost_while_no_node_ran_is_made_again(fake: FakeWorld) -> None:
+    node = fake.node()
+    node.create_vnic(vm(9))
+    before = fake.text()
+    (subnet,) = node.topology().subnets
+    assert subnet.tunnel is not None
+    node.close()
+    fake.delete(subnet.tunnel.name)
+    node = fake.node()
+    assert actions(node.reconcile(vnics=[vm(9)])) == {"v9": "updated"}
+    assert (fake.text(), node.verify()) == (before, [])
+
+
+@pytest.mark.parametrize("prepare", [routed, local])
+def test_what_needs_no_tunnel_is_kept(
+    fake: FakeWorld, prepare: Callable[[FakeWorld], snnet.ComputeNode]
+) -> None:
+    node = prepare(fake)
+    wanted = [container(9), vm(8, subnet_number=2)]
+    node.reconcile(vnics=wanted)
+    assert set(actions(node.reconcile(vnics=wanted)).values()) == {"kept"}
+
+
 def test_what_is_wrong_is_not_removed(world: World) -> None:
     node = prepared(world)
     before = world.text()
@@ -286,6 +311,17 @@ def test_atomic_is_all_or_nothing(world: World) -> None:
         "c2": "created",
     }
     assert [event.type for event in heard(recorder)] == [DEL, ADD, ADD]
+    assert node.verify() == []
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_a_subnet_stays_for_the_vnics_that_stay(fake: FakeWorld, atomic: bool) -> None:
+    node = fake.node()
+    for number in (8, 9):
+        node.create_vnic(vm(number))
+    result = node.reconcile(vnics=[vm(9)], atomic=atomic)
+    assert sorted(item.action for item in result.items) == ["kept", "removed"]
+    assert [vnic.vnic_id for vnic in node.topology().vnics] == [vm(9).vnic_id]
     assert node.verify() == []
 
 
