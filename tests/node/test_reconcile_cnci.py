@@ -572,3 +572,14 @@ def test_a_subnet_moves_from_a_peer_of_the_mesh_to_here_and_back(fake: FakeWorld
     result = actions(cnci.reconcile(subnets=[here], neighbors=there, atomic=True))
     assert result["subnet", behind] == "removed"
     assert cnci.verify() == []
+
+
+def test_an_exit_names_a_subnet_of_both_families_by_one_of_its_networks(fake: FakeWorld) -> None:
+    fake.kernel.add_uplink("ext0", "203.0.113.1/24")
+    node = fake.cnci()
+    both = ("10.2.0.0/24", "fd00:2::/64")
+    for cidr in both:
+        exits = [("ext0", cidr)]
+        result = node.reconcile(subnets=[snnet.Subnet(both, 2)], nat=["ext0"], exits=exits)
+        assert result.failed == []
+        assert ("exit", "ext0", ",".join(both)) in {item.key for item in result.items}

@@ -207,16 +207,14 @@ def _rules(
 
 
 def _external(engine: Engine[CnciRecords], exits: Iterable[Exit]) -> Iterator[ExternalForward]:
-    """Yield the rules of the exits whose subnet the node has, with the bridge of the subnet."""
-    with engine.claims.lock:
-        bridges = {
-            networks: subnet.bridge.name for networks, subnet in engine.records.subnets.items()
-        }
+    """Yield the rules of the exits, with the bridge of the subnet where the node has it."""
     for device, networks in exits:
+        with engine.claims.lock:
+            subnet = engine.records.named(networks)
         yield ExternalForward(
             owner=str(engine.records.site.owner),
             device=device,
-            bridge=bridges.get(networks, written(networks)),
+            bridge=subnet.bridge.name if subnet else written(networks),
         )
 
 
