@@ -279,6 +279,16 @@ def test_what_was_heard_is_known_after_a_restart_and_takes_little_room(fake: Fak
     assert max(hear(1003)) == 1002
 
 
+def test_nothing_is_kept_of_what_is_forgotten(fake: FakeWorld) -> None:
+    heard = Heard(fake.kernel, Owner("cnci", "cnci-1"))
+    for key in range(9):
+        assert (
+            heard.follow(replace(event(ADD, 5, 1), subnet_key=key), lambda *_: "br", print) == "br"
+        )
+    heard.forget()
+    assert (heard._following, heard._last) == ({}, {})
+
+
 def test_a_line_about_an_event_that_was_cut_off_takes_no_other_with_it(
     fake: FakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

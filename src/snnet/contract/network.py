@@ -167,7 +167,7 @@ class BridgeFdb(Noun):
 
 @frozen()
 class Route(Noun):
-    """A unicast route, metric 0, of the main table or of one of snnet's own.
+    """A unicast route with the kernel's default metric, of the main table or of one of snnet's own.
 
     With ``onlink`` the gateway counts as directly reachable, whatever addresses the
     link has.

@@ -111,6 +111,8 @@ class Heard:
         """Forget every event, and remove the journal."""
         with self._lock:
             self._last.clear()
+            # Those that are held are of calls under way.
+            self._following = {key: one for key, one in self._following.items() if one.locked()}
             self._journal.replace([])
 
     def note(self, event: TunnelEvent) -> None:

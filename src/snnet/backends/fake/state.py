@@ -65,7 +65,7 @@ class State:
         """Nouns that are removed with a link: addresses, routes, neighbours, fdb entries."""
         self.indexes: dict[int, str] = {}
         self.tunnels: dict[tuple[object, ...], str] = {}
-        """Tunnels by identity (``kinds.wire_of``)."""
+        """Tunnels by identity (``Tunnel.wire_identity``)."""
         self.own_mtu: set[str] = set()
         self.own_mac: set[str] = set()
         """Bridges whose MTU or MAC was set and no longer follows the ports."""

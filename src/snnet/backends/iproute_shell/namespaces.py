@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 from dataclasses import replace
 from typing import Protocol
 
@@ -30,11 +31,15 @@ class Namespaces:
         self._shell = shell
         self._netns = netns
 
+    @functools.cached_property
+    def _marks(self) -> Marks:
+        return Marks(self._netns)
+
     def add(self, noun: Namespace) -> None:
         named.check_name(noun.name)
         if named.exists(noun.name):
             raise Refused(errno.EEXIST)
-        marked = replace(noun, alias=Marks(self._netns).write(noun.alias))
+        marked = replace(noun, alias=self._marks.write(noun.alias))
         first, *rest = commands(Add(marked))
         self._shell.carry_out([first])
         try:
@@ -59,7 +64,7 @@ class Namespaces:
                 raise
             return None  # it went meanwhile, or another program is still making it
         alias = rows[0].get("ifalias", "") if rows else ""
-        return Namespace(name=noun.name, alias=Marks(self._netns).read(alias))
+        return Namespace(name=noun.name, alias=self._marks.read(alias))
 
     def snapshot(self) -> list[Namespace]:
         found = (self.find(Namespace(name=name)) for name in named.named())

@@ -1,4 +1,4 @@
-"""Addresses on links, unicast routes of the main table, and paths."""
+"""Addresses on links, unicast routes of the main table and of snnet's own, and paths."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Callable, Iterator
 
@@ -25,8 +26,12 @@ class Namespaces:
     def __init__(self, netns: int) -> None:
         self._netns = netns
 
+    @functools.cached_property
+    def _marks(self) -> Marks:
+        return Marks(self._netns)
+
     def add(self, noun: Namespace) -> None:
-        alias = Marks(self._netns).write(noun.alias)
+        alias = self._marks.write(noun.alias)
         named.create(noun.name, lambda: _prepare(alias))
 
     def remove(self, noun: Namespace) -> None:
@@ -38,7 +43,7 @@ class Namespaces:
             alias = _alias_of(noun.name)
         except Missing:
             return None
-        return Namespace(name=noun.name, alias=Marks(self._netns).read(alias))
+        return Namespace(name=noun.name, alias=self._marks.read(alias))
 
     def snapshot(self) -> list[Namespace]:
         found = (self.find(Namespace(name=name)) for name in named.named())

@@ -1,4 +1,4 @@
-"""Unicast routes of the main table (rtnetlink(7), RTM_NEWROUTE)."""
+"""Unicast routes of the main table and of snnet's own (rtnetlink(7), RTM_NEWROUTE)."""
 
 from __future__ import annotations
 
