@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import threading
 import time
@@ -150,6 +151,20 @@ def test_an_epoch_grows_whatever_the_clock_says(
             note_epoch(host, owner, again)
             assert next_epoch(host, owner) > again
     assert next_epoch(snnet.FakeKernel(), owner) == int(clock), "a new machine"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_outlives_a_reboot_is_of_the_first_namespace(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, first: bool
+) -> None:
+    """What is in another one is gone after a reboot."""
+    monkeypatch.setattr("snnet.system.host._STATE", tmp_path / "state")
+    monkeypatch.setattr(RealHost, "_is_first", first)
+    with closing(RealHost()) as host:
+        with host.lasting("epochs") as record:
+            record["cn:cn-1"] = 7
+        with host.lasting("epochs") as record:
+            assert record == ({"cn:cn-1": 7} if first and os.geteuid() == 0 else {})
 
 
 def test_an_epoch_needs_no_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ from .users import CAP_NET_ADMIN, has_capability
 _RECORD_PATIENCE = 30.0
 """Seconds to wait for a record.  A node that holds it writes only a few sysctls."""
 
-_STATE = Path("/var/lib/snnet")
+_STATE = Path("/var/lib/snnet-host")
+"""Not the folder of the registry, in which the members of a group may write."""
 
 
 class RealHost(Host):
@@ -48,9 +49,9 @@ class RealHost(Host):
     the caller keeps), or None for the namespace of the calling thread.  ``owner`` is the
     role and id of the node ("cn:cn-1").  ``runtime`` is for tests; the default is
     /run/snnet if the process may write to /run, else $XDG_RUNTIME_DIR/snnet.  ``state`` has what
-    outlives a reboot: by default /var/lib/snnet, or nothing if ``runtime`` is given or the
-    process may not write there.  Opening a host changes nothing: directories are created on
-    first use.
+    outlives a reboot: by default /var/lib/snnet-host for the namespace of process 1, that of the
+    machine; nothing for another one, if ``runtime`` is given, or if the process may not write
+    there.  Opening a host changes nothing: directories are created on first use.
 
     Raises ``InvalidRequest`` if ``netns`` is not a network namespace, or ``owner`` cannot
     be part of a file name.
@@ -68,7 +69,7 @@ class RealHost(Host):
         self.owner = _file_name(owner, "owner")
         self.networks = tuple(networks)
         self._runtime = runtime
-        self._state = state or (_STATE if runtime is None else None)
+        self._state = state
         fd = open_netns(netns)
         number = netns_id(fd)
         self.netns = Netns(number, f"network namespace {number.partition(':')[2]}", fd)
@@ -129,7 +130,7 @@ class RealHost(Host):
     @contextlib.contextmanager
     def lasting(self, name: str) -> Iterator[dict[str, Any]]:
         """See :meth:`snnet.contract.Host.lasting`.  A damaged file is put aside."""
-        folder = self._state
+        folder = self._state or (_STATE if self._runtime is None and self._is_first else None)
         if folder is None or os.geteuid() != 0 or not os.access(folder.parent, os.W_OK):
             yield {}
             return
@@ -140,6 +141,15 @@ class RealHost(Host):
             yield document
             if document != before:
                 write_document(path, document)
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether it is the namespace of the first process: others are gone after a reboot."""
+        try:
+            with open("/proc/1/ns/net", "rb") as first:
+                return netns_id(first.fileno()) == self.netns.id
+        except OSError:
+            return False
 
     def _record(self, name: str) -> Path:
         return self.runtime / f"record-{_file_name(name, 'name')}-{self._file_id}.json"
