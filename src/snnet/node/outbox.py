@@ -84,10 +84,7 @@ class Outbox:
                 self._end(turn)
 
     def _is_first(self, turn: Turn) -> bool:
-        for other in self._turns:
-            if other.subnets & turn.subnets:
-                break
-        return other is turn
+        return turn is next(other for other in self._turns if other.subnets & turn.subnets)
 
     def _end(self, turn: Turn) -> None:
         """Let the next ones tell; those whose calls have returned are told here."""

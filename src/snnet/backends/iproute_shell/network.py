@@ -125,14 +125,10 @@ class Routes:
             argv += ["dev", link]
         if protocol is not None:
             argv += ["proto", str(protocol)]
-        try:
-            rows = self._shell.rows(argv)
-        except Refused as error:
-            if error.number != errno.ENOENT:  # the main table exists from the first route on
-                raise
-            return
         # ``ip`` omits what it filters by.
-        yield from _routes(rows, version, link, _BOOT if protocol is None else protocol)
+        yield from _routes(
+            self._shell.rows(argv), version, link, _BOOT if protocol is None else protocol
+        )
 
 
 def _routes(rows: Rows, version: int, link: str | None, unsaid: int) -> Iterator[Route]:

@@ -98,13 +98,8 @@ class Routes:
     def _dump(self, values: Values) -> Iterator[Route]:
         """Yield the routes that a noun can describe, without those that addresses create."""
         name_of = self._kernel.names()
-        try:
-            # Kernels before 4.20 ignore the type.
-            messages = self._kernel.dump(RTM_GETROUTE, {**values, _TYPE: None})
-        except NetlinkError as error:
-            if error.errno != errno.ENOENT:  # the main table exists from the first route on
-                raise
-            return
+        # Kernels before 4.20 ignore the type.
+        messages = self._kernel.dump(RTM_GETROUTE, {**values, _TYPE: None})
         (family,) = (field.value for field in FAMILIES.values() if field in values)
         for message in messages:
             is_ours, length, found = _parse(message, family)
