@@ -17,6 +17,7 @@ from snnet.config import NODE_NUMBER_MAX
 from snnet.contract import (
     Conflict,
     Delete,
+    Denied,
     Host,
     Link,
     Put,
@@ -49,11 +50,16 @@ def check_name(registry: Registry, node: ComputeNode) -> None:
     """
     links = node.backend.snapshot({Link}).values()
     owners = {ids.owner_of(link) for link in links if isinstance(link, Link)}
-    if str(node.owner) in owners:
+    parts = [owner.partition(":") for owner in sorted(owners)]
+    others = [name for role, _, name in parts if role == node.role]
+    if not others or str(node.owner) in owners:
         return
-    entries = registry.read(keys.NODES, keys.ALIVE).entries
-    for role, _, name in sorted(owner.partition(":") for owner in owners):
-        if role == node.role and keys.node(name) in entries and keys.alive(name) not in entries:
+    try:
+        entries = registry.read(keys.NODES, keys.ALIVE).entries
+    except Denied:  # its roles let it read no other node's documents
+        return
+    for name in others:
+        if keys.node(name) in entries and keys.alive(name) not in entries:
             raise Conflict(
                 f"this host has the links of node {name!r}, whose agent is not running: if it is "
                 f"that node, set 'node: {name}' in its settings; if not, remove them with 'snnet "
