@@ -294,6 +294,7 @@ def _nodes(role: str, prepare: Prepare, *more: Case) -> dict[str, list[Case]]:
             Case(of(unready, prepare), Kind.SET_UP, "first", works=prepare is concentrator),
         ],
         f"{role}.close": [Case(prepare, Kind.LOOK)],
+        f"{role}.follow_uplink": [Case(prepare, Kind.LOOK)],
         f"{role}.rely_on": [Case(prepare, Kind.LOOK, args=_given(bool))],
         f"{role}.repair": [Case(of(damaged, prepare), Kind.REPORT), *more],
         f"{role}.rebuild_topology": [Case(of(damaged, prepare), Kind.REPORT), *more],

@@ -143,7 +143,7 @@ class Node(ABC, Generic[R]):
         MTU fits it.  Returns whether it started again.  Raises Conflict, and changes nothing,
         if no uplink can be used now.  No other call may change the node meanwhile.
         """
-        deadline = self._deadline("follow_uplink", None, None)
+        deadline = Deadline("follow_uplink", self.api_timeout, None)
         before, intents = self.site.uplink, self._ready().intents
         if uplink_now(before, self.config, self.owner, self._drivers, intents) == before:
             return False

@@ -329,7 +329,9 @@ def differences(plan: Plan) -> Iterator[str]:
     for operation in plan:
         match operation:
             case Add(noun) if noun.key in replaced:
-                yield difference(removed[noun.key], noun)
+                old = removed[noun.key]
+                if str(old) != str(noun) or noun.differences(old):  # else it is on such a link
+                    yield difference(old, noun)
             case Add(noun):
                 yield f"missing: {noun}"
             case Remove(noun) if noun.key not in replaced:
