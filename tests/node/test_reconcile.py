@@ -438,7 +438,7 @@ def test_what_is_changed_is_as_if_it_had_been_made_so(
     world: World, old: snnet.VnicConfig, new: snnet.VnicConfig, restarted: bool
 ) -> None:
     if old.queues + new.queues > 2 and not world.hands_out_queues:
-        pytest.skip("the backend has no taps with several queues")
+        return  # test_compute has how it refuses a tap with several queues
     node = world.node()
     node.reconcile(vnics=[old])
     if restarted:
