@@ -12,9 +12,20 @@ from typing import Any
 import pytest
 
 import snnet
-from snnet.contract import Change, Tunnel
+from snnet.contract import Change, Tap, Tunnel
 from snnet.contract.errors import needs
+from snnet.node.calls.upkeep import difference
 from tests.node.world import FakeWorld, World, vm
+
+# -- what differs ----------------------------------------------------------------------
+
+
+def test_a_line_says_yes_and_no() -> None:
+    one, several = Tap(name="a"), Tap(name="a", multi_queue=True)
+    no, yes = "multi_queue no", "multi_queue yes"
+    assert difference(one, several) == f"different: {several}: {no}, should be: {yes}"
+    assert difference(several, one) == f"different: {one}: {yes}, should be: {no}"
+
 
 # -- what is to be removed first -------------------------------------------------------
 
