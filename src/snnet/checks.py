@@ -178,15 +178,17 @@ def check_bool(value: object, field: str) -> bool:
     raise InvalidRequest(f"{shown(value)} is neither True nor False", field=field)
 
 
-def check_wait(value: object, field: str) -> float:
-    """Check for how long to wait: a number of seconds, 0 or more, that a lock can wait for."""
+def check_seconds(value: object, field: str, *, zero: bool = False) -> float:
+    """Check seconds to wait: above 0, with ``zero`` also 0, and not above what a lock can wait."""
     if (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
-        and 0 <= value <= threading.TIMEOUT_MAX
+        and (value > 0 or (zero and value == 0))
+        and value <= threading.TIMEOUT_MAX
     ):
         return value
-    raise InvalidRequest(f"{shown(value)} is not a number of seconds", field=field)
+    least = "" if zero else " above 0"
+    raise InvalidRequest(f"{shown(value)} is not a number of seconds{least}", field=field)
 
 
 def check_callable(value: object, field: str) -> Callable[..., Any]:

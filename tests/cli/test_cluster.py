@@ -61,15 +61,18 @@ def shell() -> Iterator[Shell]:
     shell.cluster.close()
 
 
-@pytest.fixture
-def served(shell: Shell) -> Iterator[Shell]:
-    """A registry that the agent of this host follows, on a fake kernel."""
+def agent_of(shell: Shell) -> Agent:
+    """An agent of this host, not started yet."""
     kernel = FakeKernel()
     kernel.add_uplink("eth0", "192.0.2.11/24")
     config = NetworkConfig(topology="local")
-    agent = Agent(
-        HOST, config, registry=shell.url, backend=kernel, firewall="fake", dhcp="fake"
-    )  # fmt: skip
+    return Agent(HOST, config, registry=shell.url, backend=kernel, firewall="fake", dhcp="fake")
+
+
+@pytest.fixture
+def served(shell: Shell) -> Iterator[Shell]:
+    """A registry that the agent of this host follows, on a fake kernel."""
+    agent = agent_of(shell)
     agent.step(0)
     agent.start()
     yield shell
@@ -159,12 +162,7 @@ def test_without_an_agent_things_are_stored(shell: Shell, monkeypatch: pytest.Mo
 
 
 def test_what_an_agent_said_before_it_ended_is_not_waited_for_in_vain(shell: Shell) -> None:
-    kernel = FakeKernel()
-    kernel.add_uplink("eth0", "192.0.2.11/24")
-    config = NetworkConfig(topology="local")
-    with Agent(
-        HOST, config, registry=shell.url, backend=kernel, firewall="fake", dhcp="fake"
-    ) as agent:  # fmt: skip
+    with agent_of(shell) as agent:
         agent.start()
         shell("network create web --subnet 10.1.0.0/24")
         shell("vnic create v1 --network web")
@@ -196,12 +194,7 @@ def test_a_standard_stream_that_is_closed_is_none_of_the_next_files(
 
 def test_an_agent_that_is_just_starting_is_waited_for(shell: Shell) -> None:
     """``snnet agent &`` may be followed by a command at once."""
-    kernel = FakeKernel()
-    kernel.add_uplink("eth0", "192.0.2.11/24")
-    config = NetworkConfig(topology="local")
-    with Agent(
-        HOST, config, registry=shell.url, backend=kernel, firewall="fake", dhcp="fake"
-    ) as agent:
+    with agent_of(shell) as agent:
         starting = threading.Timer(0.3, agent.start)
         starting.start()
         assert shell("network create web --subnet 10.1.0.0/24").stdout.endswith(": ready\n")

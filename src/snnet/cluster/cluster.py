@@ -12,7 +12,7 @@ from snnet.checks import (
     check_address,
     check_bool,
     check_callable,
-    check_wait,
+    check_seconds,
     shown,
 )
 from snnet.checks import Network as Cidr
@@ -352,7 +352,9 @@ class Cluster:
 
     def watch(self, timeout: float | None = None) -> Iterator[Event]:
         """Yield an event for each change from now on, until ``timeout`` quiet seconds passed."""
-        return follow(self.registry, None if timeout is None else check_wait(timeout, "timeout"))
+        return follow(
+            self.registry, None if timeout is None else check_seconds(timeout, "timeout", zero=True)
+        )
 
     def wait(self, wanted: W, timeout: float = 30.0) -> W:
         """Wait until an object is ready or has failed; return it as it is then.
@@ -375,7 +377,7 @@ class Cluster:
             (keys.STATUS, *others),
             lambda: read_one(self.registry, kind, tenant, name),
             is_settled,
-            check_wait(timeout, "timeout"),
+            check_seconds(timeout, "timeout", zero=True),
             lambda key: key in others or key.endswith(said),
         )
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Protocol
 
-from snnet.checks import check_callable, shown
+from snnet.checks import check_callable, check_seconds, shown
 from snnet.contract import Cancelled, InvalidRequest, Timeout
 
 
@@ -14,17 +13,6 @@ class CancelToken(Protocol):
     """Anything with ``is_set()``, such as ``threading.Event``; if set, the call stops."""
 
     def is_set(self) -> bool: ...
-
-
-def check_seconds(value: object, field: str) -> float:
-    """Check a time to wait: a number of seconds above 0 that a lock can wait for."""
-    if (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and 0 < value <= threading.TIMEOUT_MAX
-    ):
-        return value
-    raise InvalidRequest(f"{shown(value)} is not a number of seconds above 0", field=field)
 
 
 class Deadline:

@@ -11,7 +11,14 @@ from dataclasses import replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from snnet import plugins
-from snnet.checks import check_bool, check_callable, check_id, check_int, check_type
+from snnet.checks import (
+    check_bool,
+    check_callable,
+    check_id,
+    check_int,
+    check_seconds,
+    check_type,
+)
 from snnet.config import NetworkConfig, NetworkMode
 from snnet.contract import Driver, Host, InvalidRequest, IPAddress, Plan, Unsupported, Zone
 from snnet.core.events import Sequence
@@ -24,7 +31,7 @@ from .call import Call, R
 from .calls.upkeep import Clear, Forward, Rebuild, Repair
 from .claims import WHOLE_NODE, Claims
 from .comparing import changed_inputs, compare
-from .deadline import CancelToken, Deadline, check_seconds
+from .deadline import CancelToken, Deadline
 from .drivers import Drivers
 from .engine import Engine
 from .inputs import Inputs
